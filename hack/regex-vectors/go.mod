@@ -1,0 +1,3 @@
+module regent.dev/hack/regex-vectors
+
+go 1.25
