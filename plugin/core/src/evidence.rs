@@ -1,0 +1,683 @@
+//! Witnesses, and what they say together: K.
+//!
+//! A witness is read by whoever knows its place (an API server, the embedded store) and comes here as a
+//! [`Reading`]. Its JSON carries the field names of the handover record. A reader gathers the Authority first
+//! and then the handover witnesses of [`Evidence::epochs_to_read`].
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::{AuthorityName, Epoch, FilePath, HandoverId, SecretName};
+
+/// What reading one witness gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reading<T> {
+    /// Certainly not there.
+    Absent,
+    /// There.
+    Present(T),
+    /// There may be one: why it could not be read.
+    Unreadable(String),
+}
+
+/// The `Authority` witness: who holds the current epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthorityWitness {
+    /// `authorityId`: the authority's name.
+    pub name: AuthorityName,
+    /// `authority` and `handoverId`.
+    pub holds: Holds,
+    /// `epoch`.
+    pub epoch: Epoch,
+    /// `supersedes`: the handover that this epoch replaces; there exactly where the epoch is above the first.
+    pub supersedes: Option<HandoverId>,
+    /// `root`: the folder of `regent.yaml` in its repository, `.` for the repository's own, `None` outside one.
+    pub root: Option<String>,
+    /// The place in Vault, as `init` found it in `regent.yaml`.
+    pub vault: Option<WitnessedVault>,
+}
+
+/// The place in Vault that an authority was created with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WitnessedVault {
+    /// `vaultAddress`.
+    pub address: String,
+    /// `vaultNamespace`, empty for none.
+    pub namespace: String,
+    /// `mount`.
+    pub mount: String,
+    /// `prefix`.
+    pub prefix: String,
+}
+
+/// Who holds an epoch, as one witness says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// Git.
+    Git,
+    /// Vault, since this handover.
+    Vault(HandoverId),
+}
+
+/// The immutable witness of a handover (a `ConfigMap` in a cluster), with the list of documents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HandoverWitness {
+    /// `authorityId`.
+    pub name: AuthorityName,
+    /// `epoch`.
+    pub epoch: Epoch,
+    /// `handoverId`.
+    pub handover: HandoverId,
+    /// `documents`: what was handed over.
+    pub documents: Vec<ListedDocument>,
+}
+
+/// One handed-over document; nothing of a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedDocument {
+    /// Its file in the root.
+    pub path: FilePath,
+    /// `ns/name`.
+    pub name: SecretName,
+    /// `Secret`, or one of `secrets.kinds`: kinds of the core group as `ConfigMap`, others as `apps/v1/Deployment`.
+    pub kind: String,
+    /// Its class at the handover.
+    pub class: ListedClass,
+    /// Git blob id of the file.
+    pub blob: String,
+}
+
+/// The class under which a document was handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ListedClass {
+    /// Copied, then owned by Vault.
+    Handover,
+    /// Needed again before Vault in every bootstrap.
+    Permanent,
+}
+
+/// Everything that was read before a decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// The Authority.
+    pub authority: Reading<AuthorityWitness>,
+    /// The handover witnesses of the epochs that were asked for.
+    pub handovers: BTreeMap<Epoch, Reading<HandoverWitness>>,
+    /// Documents that `regent import` added to the list of the current epoch.
+    pub imported: Reading<Vec<ListedDocument>>,
+    /// Whether the handover is settled: no old value can come back. Unreadable means not.
+    pub settled: Reading<()>,
+}
+
+/// K: who is authoritative.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Holder {
+    /// No witness.
+    None,
+    /// Git.
+    Git {
+        /// e.
+        epoch: Epoch,
+        /// What the witness supersedes.
+        supersedes: Option<HandoverId>,
+    },
+    /// Vault.
+    Vault {
+        /// e.
+        epoch: Epoch,
+        /// h.
+        handover: HandoverId,
+        /// Both witnesses say so, or one is missing.
+        mirror: Mirror,
+    },
+    /// Witnesses that were both read and cannot both be true.
+    Disagree(String),
+    /// Anything else: what could not be read.
+    Unreadable(String),
+}
+
+/// Whether both witnesses of a handover are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mirror {
+    /// Both.
+    Complete,
+    /// One is missing or unreadable.
+    Incomplete,
+}
+
+/// The root that an Authority was created for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum RecordedRoot {
+    /// There is no Authority, or it could not be read.
+    #[default]
+    Unknown,
+    /// Its `root`: a folder in a repository, or `None` for one outside any.
+    Is(Option<String>),
+}
+
+/// The list that stubs are made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DocumentList {
+    /// Readable, imported documents included.
+    Readable(Vec<ListedDocument>),
+    /// Not readable.
+    Unreadable,
+}
+
+impl Evidence {
+    /// Nothing was found anywhere.
+    pub fn none() -> Self {
+        Self {
+            authority: Reading::Absent,
+            handovers: BTreeMap::new(),
+            imported: Reading::Absent,
+            settled: Reading::Absent,
+        }
+    }
+
+    /// The epochs whose handover witnesses a reader asks for: those around the Authority's and around
+    /// `regent.yaml`'s, so that neither a lost Authority nor a rolled-back Git hides a handover.
+    pub fn epochs_to_read(authority: &Reading<AuthorityWitness>, bootstrap: Option<Epoch>) -> Vec<Epoch> {
+        let witnessed = match authority {
+            Reading::Present(witness) => Some(witness.epoch),
+            Reading::Absent | Reading::Unreadable(_) => None,
+        };
+        let around = |epoch: Epoch| [epoch.previous(), Some(epoch), epoch.next()];
+        let mut epochs: Vec<Epoch> = witnessed.into_iter().chain(bootstrap).flat_map(around).flatten().collect();
+        epochs.sort_unstable();
+        epochs.dedup();
+        epochs
+    }
+
+    /// K, by the witness table.
+    pub fn holder(&self) -> Holder {
+        let authority_epoch = match &self.authority {
+            Reading::Present(witness) => Some(witness.epoch),
+            Reading::Absent | Reading::Unreadable(_) => None,
+        };
+        let present = |(epoch, reading): (&Epoch, &Reading<HandoverWitness>)| match reading {
+            Reading::Present(_) => Some(*epoch),
+            Reading::Absent | Reading::Unreadable(_) => None,
+        };
+        let highest = self.handovers.iter().filter_map(present).chain(authority_epoch).max();
+        match highest {
+            Some(epoch) => self.holder_at(epoch),
+            None => self.holder_of_nothing(),
+        }
+    }
+
+    /// No witness could be read: certainly none, or not known.
+    fn holder_of_nothing(&self) -> Holder {
+        if let Reading::Unreadable(why) = &self.authority {
+            return Holder::Unreadable(why.clone());
+        }
+        let unreadable = self.handovers.values().find_map(|reading| match reading {
+            Reading::Unreadable(why) => Some(why.clone()),
+            Reading::Absent | Reading::Present(_) => None,
+        });
+        unreadable.map_or(Holder::None, Holder::Unreadable)
+    }
+
+    fn holder_at(&self, epoch: Epoch) -> Holder {
+        let handover = self.handover(epoch);
+        let authority = match &self.authority {
+            Reading::Present(witness) if witness.epoch == epoch => Reading::Present(witness),
+            Reading::Present(witness) => {
+                return Holder::Unreadable(format!(
+                    "the Authority is at epoch {}, and a handover witness at epoch {epoch}",
+                    witness.epoch
+                ));
+            }
+            Reading::Absent => Reading::Absent,
+            Reading::Unreadable(why) => Reading::Unreadable(why.clone()),
+        };
+        match (authority, &handover) {
+            (Reading::Present(AuthorityWitness { holds: Holds::Git, supersedes, .. }), Reading::Absent) => {
+                self.git_holder(epoch, supersedes.as_ref())
+            }
+            (Reading::Present(AuthorityWitness { holds: Holds::Git, .. }), Reading::Unreadable(why)) => {
+                Holder::Unreadable(why.clone())
+            }
+            (
+                Reading::Present(AuthorityWitness { holds: Holds::Git, .. }) | Reading::Absent | Reading::Unreadable(_),
+                Reading::Present(witness),
+            ) => Holder::Vault { epoch, handover: witness.handover.clone(), mirror: Mirror::Incomplete },
+            (
+                Reading::Present(AuthorityWitness { holds: Holds::Vault(id), .. }),
+                Reading::Absent | Reading::Unreadable(_),
+            ) => Holder::Vault { epoch, handover: id.clone(), mirror: Mirror::Incomplete },
+            (Reading::Present(AuthorityWitness { holds: Holds::Vault(id), .. }), Reading::Present(witness)) => {
+                if *id == witness.handover {
+                    Holder::Vault { epoch, handover: id.clone(), mirror: Mirror::Complete }
+                } else {
+                    Holder::Disagree(format!(
+                        "epoch {epoch}: the Authority names handover {id}, its witness {}",
+                        witness.handover
+                    ))
+                }
+            }
+            // `epoch` is the highest that a readable witness names, so one of the two is present.
+            (Reading::Absent | Reading::Unreadable(_), Reading::Absent | Reading::Unreadable(_)) => {
+                Holder::Unreadable(format!("no witness of epoch {epoch} could be read"))
+            }
+        }
+    }
+
+    /// Git holds `epoch` unless the epoch before it, or something above it, speaks against that.
+    fn git_holder(&self, epoch: Epoch, supersedes: Option<&HandoverId>) -> Holder {
+        // A witness above that may be there and cannot be read could be a handover; the next epoch's must have
+        // been looked for.
+        let above = self.handovers.range(epoch..).map(|(above, _)| *above).chain(epoch.next());
+        for above in above {
+            match self.handover(above) {
+                Reading::Absent | Reading::Present(_) => {}
+                Reading::Unreadable(why) => return Holder::Unreadable(why),
+            }
+        }
+        let before = epoch.previous().map_or(Reading::Absent, |previous| self.handover(previous));
+        match before {
+            Reading::Absent => Holder::Git { epoch, supersedes: supersedes.cloned() },
+            Reading::Present(witness) if supersedes == Some(&witness.handover) => {
+                Holder::Git { epoch, supersedes: supersedes.cloned() }
+            }
+            Reading::Present(witness) => Holder::Unreadable(format!(
+                "epoch {epoch} does not supersede handover {}, which ended the epoch before it",
+                witness.handover
+            )),
+            Reading::Unreadable(why) => Holder::Unreadable(why),
+        }
+    }
+
+    /// One handover witness; one that nobody looked for may be there.
+    fn handover(&self, epoch: Epoch) -> Reading<&HandoverWitness> {
+        match self.handovers.get(&epoch) {
+            Some(Reading::Absent) => Reading::Absent,
+            Some(Reading::Present(witness)) => Reading::Present(witness),
+            Some(Reading::Unreadable(why)) => Reading::Unreadable(why.clone()),
+            None => Reading::Unreadable(format!("the handover witness of epoch {epoch} was not read")),
+        }
+    }
+
+    /// The documents that K's epoch handed over, imported ones included; K by the witness table.
+    pub fn documents(&self) -> DocumentList {
+        self.documents_of(&self.holder())
+    }
+
+    /// The documents that `holder` handed over, imported ones included. For a K out of a process's memory that
+    /// is not what these witnesses say, and then there is no list.
+    pub fn documents_of(&self, holder: &Holder) -> DocumentList {
+        let Holder::Vault { epoch, handover, .. } = holder else { return DocumentList::Unreadable };
+        let Some(Reading::Present(witness)) = self.handovers.get(epoch) else { return DocumentList::Unreadable };
+        if witness.handover != *handover {
+            return DocumentList::Unreadable;
+        }
+        match &self.imported {
+            Reading::Absent => DocumentList::Readable(witness.documents.clone()),
+            Reading::Present(imported) => {
+                DocumentList::Readable(witness.documents.iter().chain(imported).cloned().collect())
+            }
+            Reading::Unreadable(_) => DocumentList::Unreadable,
+        }
+    }
+
+    /// The root that the Authority was created for, where it could be read.
+    pub fn recorded_root(&self) -> RecordedRoot {
+        match &self.authority {
+            Reading::Present(witness) => RecordedRoot::Is(witness.root.clone()),
+            Reading::Absent | Reading::Unreadable(_) => RecordedRoot::Unknown,
+        }
+    }
+
+    /// Whether that was seen and noted: no old value can come back.
+    pub fn is_settled(&self) -> bool {
+        match self.settled {
+            Reading::Present(()) => true,
+            Reading::Absent | Reading::Unreadable(_) => false,
+        }
+    }
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::None => f.write_str("none"),
+            Self::Git { epoch, supersedes: None } => write!(f, "git({epoch})"),
+            Self::Git { epoch, supersedes: Some(handover) } => {
+                write!(f, "git({epoch}, supersedes {})", handover.short())
+            }
+            Self::Vault { epoch, handover, .. } => write!(f, "vault({epoch}, {handover})"),
+            Self::Disagree(_) => f.write_str("disagree"),
+            Self::Unreadable(_) => f.write_str("unreadable"),
+        }
+    }
+}
+
+/// The highest K that this process has seen. It keeps a restored backup of the cluster, a deleted witness or an
+/// outage from undoing a handover for as long as the process lives.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Memory {
+    seen: Seen,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+enum Seen {
+    #[default]
+    Nothing,
+    Git(Epoch, Option<HandoverId>),
+    Vault(Epoch, HandoverId),
+}
+
+impl Memory {
+    /// What counts, given what was just read. Remembers it where it is the higher of the two.
+    pub fn observe(&mut self, read: Holder) -> Holder {
+        let counts = self.weigh(read);
+        match &counts {
+            Holder::Git { epoch, supersedes } => self.seen = Seen::Git(*epoch, supersedes.clone()),
+            Holder::Vault { epoch, handover, .. } => self.seen = Seen::Vault(*epoch, handover.clone()),
+            Holder::None | Holder::Disagree(_) | Holder::Unreadable(_) => {}
+        }
+        counts
+    }
+
+    fn weigh(&self, read: Holder) -> Holder {
+        match (&self.seen, read) {
+            (Seen::Nothing, read) => read,
+            (Seen::Vault(epoch, handover), read) => after_vault(*epoch, handover, read),
+            (Seen::Git(epoch, supersedes), read) => after_git(*epoch, supersedes.as_ref(), read),
+        }
+    }
+}
+
+/// After vault(e,h) only git(e+1) superseding h, or vault of a higher epoch, replaces it; less is answered as
+/// vault(e,h); what contradicts it is no answer at all.
+fn after_vault(epoch: Epoch, handover: &HandoverId, read: Holder) -> Holder {
+    let remembered = Holder::Vault { epoch, handover: handover.clone(), mirror: Mirror::Incomplete };
+    match read {
+        Holder::None | Holder::Unreadable(_) => remembered,
+        Holder::Disagree(why) => Holder::Disagree(why),
+        Holder::Vault { epoch: e, handover: h, mirror } => match e.cmp(&epoch) {
+            std::cmp::Ordering::Less => remembered,
+            std::cmp::Ordering::Greater => Holder::Vault { epoch: e, handover: h, mirror },
+            std::cmp::Ordering::Equal if h == *handover => Holder::Vault { epoch: e, handover: h, mirror },
+            std::cmp::Ordering::Equal => Holder::Disagree(format!(
+                "epoch {epoch}: the witnesses name handover {h}, and {handover} was seen before"
+            )),
+        },
+        Holder::Git { epoch: e, .. } if e <= epoch => remembered,
+        Holder::Git { epoch: e, supersedes } => {
+            if Some(e) == epoch.next() && supersedes.as_ref() == Some(handover) {
+                Holder::Git { epoch: e, supersedes }
+            } else {
+                Holder::Disagree(format!(
+                    "the witnesses say git({e}), which does not supersede handover {handover} of epoch {epoch} seen before"
+                ))
+            }
+        }
+    }
+}
+
+/// After git(e) anything lower is no answer: somebody restored an older state, and nobody knows what it forgot.
+fn after_git(epoch: Epoch, supersedes: Option<&HandoverId>, read: Holder) -> Holder {
+    let lower = |what: &Holder| {
+        Holder::Disagree(format!("the witnesses say {what}, which is lower than git({epoch}) seen before"))
+    };
+    match read {
+        Holder::None => lower(&Holder::None),
+        Holder::Disagree(why) => Holder::Disagree(why),
+        Holder::Unreadable(why) => Holder::Unreadable(why),
+        Holder::Git { epoch: e, supersedes: s } => match e.cmp(&epoch) {
+            std::cmp::Ordering::Less => lower(&Holder::Git { epoch: e, supersedes: s }),
+            std::cmp::Ordering::Greater => Holder::Git { epoch: e, supersedes: s },
+            std::cmp::Ordering::Equal if s.as_ref() == supersedes => Holder::Git { epoch: e, supersedes: s },
+            std::cmp::Ordering::Equal => {
+                Holder::Disagree(format!("epoch {epoch} supersedes another handover than was seen before"))
+            }
+        },
+        Holder::Vault { epoch: e, handover, mirror } => {
+            let read = Holder::Vault { epoch: e, handover, mirror };
+            if e < epoch { lower(&read) } else { read }
+        }
+    }
+}
+
+/// Version of the witnesses' JSON. Another one is unreadable: guessing what it means would be a doubt that
+/// counts as permission.
+const SCHEMA: u32 = 1;
+
+/// The Authority as JSON: the fields of the handover record that speak of it.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct AuthorityJson {
+    schema: u32,
+    authority_id: String,
+    authority: AuthorityWord,
+    epoch: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    supersedes: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    handover_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    root: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    vault_address: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    vault_namespace: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mount: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    prefix: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum AuthorityWord {
+    Git,
+    Vault,
+}
+
+/// The handover witness as JSON.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct HandoverJson {
+    schema: u32,
+    authority_id: String,
+    authority: AuthorityWord,
+    epoch: u64,
+    handover_id: String,
+    documents: Vec<DocumentJson>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DocumentJson {
+    path: String,
+    name: String,
+    kind: String,
+    class: ListedClass,
+    blob: String,
+}
+
+impl AuthorityWitness {
+    /// Reads the JSON of the authority `name`. Whatever is not exactly a witness of it is unreadable.
+    pub fn from_json(name: &AuthorityName, json: &[u8]) -> Reading<Self> {
+        reading(Self::parse(name, json))
+    }
+
+    fn parse(name: &AuthorityName, json: &[u8]) -> Result<Self, String> {
+        let json: AuthorityJson = parse_json(json)?;
+        schema(json.schema)?;
+        let text = |bad: crate::name::BadName| bad.to_string();
+        let epoch = Epoch::new(json.epoch).map_err(text)?;
+        let supersedes = json.supersedes.as_deref().map(HandoverId::parse).transpose().map_err(text)?;
+        if supersedes.is_some() != (epoch > Epoch::FIRST) {
+            return Err("`supersedes` belongs to exactly the epochs after the first".to_owned());
+        }
+        let handover = json.handover_id.as_deref().map(HandoverId::parse).transpose().map_err(text)?;
+        let holds = match (json.authority, handover) {
+            (AuthorityWord::Git, None) => Holds::Git,
+            (AuthorityWord::Vault, Some(id)) => Holds::Vault(id),
+            (AuthorityWord::Git, Some(_)) => return Err("git with a `handoverId`".to_owned()),
+            (AuthorityWord::Vault, None) => return Err("vault without a `handoverId`".to_owned()),
+        };
+        if let Some(root) = json.root.as_deref().filter(|root| *root != ".") {
+            FilePath::parse(root).map_err(text)?;
+        }
+        let vault = match (json.vault_address, json.vault_namespace, json.mount, json.prefix) {
+            (None, None, None, None) => None,
+            (Some(address), namespace, Some(mount), Some(prefix)) => {
+                Some(WitnessedVault { address, namespace: namespace.unwrap_or_default(), mount, prefix })
+            }
+            _incomplete => return Err("an incomplete place in Vault".to_owned()),
+        };
+        Ok(Self { name: named(name, &json.authority_id)?, holds, epoch, supersedes, root: json.root, vault })
+    }
+
+    /// The witness as JSON, one line a field.
+    pub fn to_json(&self) -> String {
+        let (authority, handover_id) = match &self.holds {
+            Holds::Git => (AuthorityWord::Git, None),
+            Holds::Vault(id) => (AuthorityWord::Vault, Some(id.to_string())),
+        };
+        let vault = self.vault.as_ref();
+        pretty(&AuthorityJson {
+            schema: SCHEMA,
+            authority_id: self.name.to_string(),
+            authority,
+            epoch: u64::from(self.epoch.get()),
+            supersedes: self.supersedes.as_ref().map(ToString::to_string),
+            handover_id,
+            root: self.root.clone(),
+            vault_address: vault.map(|vault| vault.address.clone()),
+            vault_namespace: vault.map(|vault| vault.namespace.clone()),
+            mount: vault.map(|vault| vault.mount.clone()),
+            prefix: vault.map(|vault| vault.prefix.clone()),
+        })
+    }
+
+    /// Whether `next` may replace this witness: the same one-way rules as the cluster's schema has. `None` for
+    /// `current` is the creation of the first witness.
+    pub fn may_follow(current: Option<&Self>, next: &Self) -> Result<(), &'static str> {
+        let Some(current) = current else {
+            return match next.holds {
+                Holds::Git => Ok(()),
+                Holds::Vault(_) => Err("an authority starts as git"),
+            };
+        };
+        if next.name != current.name {
+            return Err("the authority's name is fixed");
+        }
+        if next.epoch < current.epoch {
+            return Err("the epoch never goes down");
+        }
+        if next.epoch == current.epoch {
+            if next.supersedes != current.supersedes {
+                return Err("`supersedes` is fixed for an epoch");
+            }
+            return match (&current.holds, &next.holds) {
+                (Holds::Vault(_), _) if next != current => Err("authority is vault: this epoch is final"),
+                (Holds::Git | Holds::Vault(_), Holds::Git | Holds::Vault(_)) => Ok(()),
+            };
+        }
+        match (&current.holds, &next.holds) {
+            (Holds::Vault(id), Holds::Git)
+                if Some(next.epoch) == current.epoch.next() && next.supersedes.as_ref() == Some(id) =>
+            {
+                Ok(())
+            }
+            (Holds::Git | Holds::Vault(_), Holds::Git | Holds::Vault(_)) => {
+                Err("a new epoch starts as git from vault, is the old epoch + 1 and supersedes its handover")
+            }
+        }
+    }
+}
+
+impl HandoverWitness {
+    /// Reads the JSON of the witness of `name`'s `epoch`. Whatever is not exactly that is unreadable.
+    pub fn from_json(name: &AuthorityName, epoch: Epoch, json: &[u8]) -> Reading<Self> {
+        reading(Self::parse(name, epoch, json))
+    }
+
+    fn parse(name: &AuthorityName, epoch: Epoch, json: &[u8]) -> Result<Self, String> {
+        let json: HandoverJson = parse_json(json)?;
+        schema(json.schema)?;
+        if json.epoch != u64::from(epoch.get()) {
+            return Err(format!("a witness of epoch {} where that of {epoch} belongs", json.epoch));
+        }
+        if json.authority != AuthorityWord::Vault {
+            return Err("a handover witness that does not say vault".to_owned());
+        }
+        let handover = HandoverId::parse(&json.handover_id).map_err(|bad| bad.to_string())?;
+        let documents = json.documents.into_iter().map(listed).collect::<Result<_, String>>()?;
+        Ok(Self { name: named(name, &json.authority_id)?, epoch, handover, documents })
+    }
+
+    /// The witness as JSON, one line a field.
+    pub fn to_json(&self) -> String {
+        let document = |listed: &ListedDocument| DocumentJson {
+            path: listed.path.to_string(),
+            name: listed.name.to_string(),
+            kind: listed.kind.clone(),
+            class: listed.class,
+            blob: listed.blob.clone(),
+        };
+        pretty(&HandoverJson {
+            schema: SCHEMA,
+            authority_id: self.name.to_string(),
+            authority: AuthorityWord::Vault,
+            epoch: u64::from(self.epoch.get()),
+            handover_id: self.handover.to_string(),
+            documents: self.documents.iter().map(document).collect(),
+        })
+    }
+}
+
+fn listed(json: DocumentJson) -> Result<ListedDocument, String> {
+    let text = |bad: crate::name::BadName| bad.to_string();
+    Ok(ListedDocument {
+        path: FilePath::parse(&json.path).map_err(text)?,
+        name: SecretName::parse(&json.name).map_err(text)?,
+        kind: json.kind,
+        class: json.class,
+        blob: json.blob,
+    })
+}
+
+fn reading<T>(parsed: Result<T, String>) -> Reading<T> {
+    match parsed {
+        Ok(witness) => Reading::Present(witness),
+        Err(why) => Reading::Unreadable(why),
+    }
+}
+
+fn parse_json<T: serde::de::DeserializeOwned>(json: &[u8]) -> Result<T, String> {
+    serde_json::from_slice(json).map_err(|error| format!("line {}: {}", error.line(), json_problem(&error)))
+}
+
+/// What kind of thing is wrong, without the text that is.
+fn json_problem(error: &serde_json::Error) -> &'static str {
+    match error.classify() {
+        serde_json::error::Category::Io | serde_json::error::Category::Eof => "it ends too early",
+        serde_json::error::Category::Syntax => "it is no JSON",
+        serde_json::error::Category::Data => "it is no witness of this version",
+    }
+}
+
+fn schema(version: u32) -> Result<(), String> {
+    if version == SCHEMA { Ok(()) } else { Err(format!("schema {version}, and this regent reads {SCHEMA}")) }
+}
+
+fn named(expected: &AuthorityName, found: &str) -> Result<AuthorityName, String> {
+    if found == expected.as_str() { Ok(expected.clone()) } else { Err("it is another authority's witness".to_owned()) }
+}
+
+fn pretty(json: &impl Serialize) -> String {
+    // Maps of text keys and finite numbers always serialize.
+    let mut text = serde_json::to_string_pretty(json).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+#[cfg(test)]
+mod tests;

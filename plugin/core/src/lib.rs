@@ -1,0 +1,34 @@
+//! Authority over the secrets of a cluster: who holds a secret, what may be rendered, what is
+//! emitted. Pure: no I/O, no clock, no async; every decision is a total function over plain data.
+//!
+//! ```text
+//! Files, Bootstrap, Evidence                 gathered by the binary, plain data
+//!   evidence::Evidence::holder -> Holder     K: who is authoritative, from the witnesses
+//!   evidence::Memory::observe  -> Holder     what this process has already seen wins over less
+//!   authority::rule            -> Ruling     P0..P6: values, stubs or a refusal
+//!   render::render             -> Manifests  Sealed -> Opened -> Permit -> Manifest
+//! ```
+#![forbid(unsafe_code)]
+#![deny(missing_docs, clippy::indexing_slicing, clippy::string_slice)]
+
+pub mod after;
+pub mod authority;
+pub mod bootstrap;
+pub mod emit;
+pub mod evidence;
+pub mod files;
+pub mod gate;
+mod guard;
+pub mod kustomization;
+pub mod lint;
+pub mod name;
+mod object;
+pub mod phase;
+mod refusal;
+pub mod render;
+pub mod rules;
+pub mod secret;
+pub mod survey;
+mod written;
+
+pub use refusal::{DocumentProblem, Refusal};

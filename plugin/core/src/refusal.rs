@@ -1,0 +1,119 @@
+//! Why nothing is rendered: one enum for this room. Names, files and rules; never a value.
+
+use crate::authority::AuthorityRefusal;
+use crate::bootstrap::BootstrapError;
+use crate::files::FilesError;
+use crate::gate::GateProblem;
+use crate::name::{FilePath, SecretName};
+use crate::rules::RuleRefusal;
+use crate::secret::SecretProblem;
+
+/// Every reason for an answer without manifests.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// P0..P6.
+    #[error(transparent)]
+    Authority(#[from] AuthorityRefusal),
+    /// `regent.yaml` is not what it should be.
+    #[error(transparent)]
+    Bootstrap(#[from] BootstrapError),
+    /// No rule of the operator's file allows the request.
+    #[error(transparent)]
+    Rule(#[from] RuleRefusal),
+    /// The folder holds what regent does not render.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    /// One document stops the whole answer.
+    #[error("{file}: {problem}")]
+    Document {
+        /// The file, relative to the root.
+        file: FilePath,
+        /// What is wrong in it.
+        problem: DocumentProblem,
+    },
+    /// Values were asked for where no authority was.
+    #[error("values are written only when the authority was asked")]
+    Unasked,
+}
+
+/// What is wrong with one document.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DocumentProblem {
+    /// It does not open or parse.
+    #[error(transparent)]
+    Sops(#[from] regent_sops::Error),
+    /// It is no valid Secret.
+    #[error(transparent)]
+    Secret(#[from] SecretProblem),
+    /// The output gate holds it back.
+    #[error(transparent)]
+    Gate(#[from] GateProblem),
+    /// It is no Kubernetes object: no `apiVersion`, `kind` or `metadata.name`.
+    #[error("line {line}: it is no Kubernetes object: `{field}` is missing or not text")]
+    NotAnObject {
+        /// The missing field.
+        field: &'static str,
+        /// Where the document starts, 0 where unknown.
+        line: u32,
+    },
+    /// Only the MAC of the encrypted values is there, and `regent.yaml` does not allow that.
+    #[error("its MAC covers the encrypted values alone (`mac_only_encrypted`)")]
+    MacOnlyEncrypted,
+    /// A Secret in the clear that `secrets.plain` does not list.
+    #[error("Secret {0} stands in the clear")]
+    ClearSecret(SecretName),
+    /// Encrypted, of another kind than Secret, and the kind is not listed.
+    #[error("it is an encrypted {kind}; only Secrets may be encrypted unless `secrets.kinds` lists the kind")]
+    EncryptedKind {
+        /// The kind.
+        kind: String,
+    },
+    /// No namespace in the document and none in `secrets.namespace`.
+    #[error("{kind} `{name}` has no namespace, and `secrets.namespace` gives none")]
+    NoNamespace {
+        /// The kind.
+        kind: String,
+        /// The object's name.
+        name: String,
+    },
+    /// kustomize would change more of it than its namespace.
+    #[error("it is a {kind}, and the `namespace` of its kustomization would change more of it than its namespace")]
+    KustomizationNamespace {
+        /// The kind.
+        kind: String,
+    },
+    /// The rule does not allow the namespace.
+    #[error("namespace `{namespace}` is not allowed by the rule")]
+    NamespaceNotAllowed {
+        /// The effective namespace.
+        namespace: String,
+    },
+    /// Two objects with one identity.
+    #[error("{identity} stands in {other} too")]
+    TwoObjects {
+        /// `kind namespace/name`.
+        identity: String,
+        /// The other file.
+        other: FilePath,
+    },
+    /// Encrypted, Vault rules, and the list of handed-over documents does not name it.
+    #[error("it is encrypted, and the handover does not list it")]
+    NotListed,
+    /// Encrypted, Vault rules, the list is unreadable, and its identity is encrypted.
+    #[error("it is encrypted whole, and the list that would name it is not readable")]
+    IdentityEncrypted,
+    /// A key stands twice where a reader would keep one.
+    #[error("line {line}: key `{key}` stands twice in one mapping")]
+    DuplicateKey {
+        /// The key.
+        key: String,
+        /// Where the second stands.
+        line: u32,
+    },
+    /// A `<<` that does not merge.
+    #[error("line {line}: `<<` expects a mapping or a list of mappings")]
+    BadMerge {
+        /// Where.
+        line: u32,
+    },
+}
