@@ -1,0 +1,90 @@
+//! What stands in for a Secret once Vault rules: stubs now; `ExternalSecret` and `VaultStaticSecret` with the handover.
+//!
+//! A stub keeps the object in the controller's set, so that nothing is pruned, and tells the controller
+//! to leave the live object alone. It is never left out and never sent without that word: a Secret
+//! without data destroys the live one's values. Argo CD obeys `hook: Skip` exactly (`Skip,PreSync` is
+//! a hook and deletes); Flux obeys `ssa: Ignore`.
+
+use crate::evidence::ListedDocument;
+use crate::guard;
+use crate::name::AuthorityName;
+use crate::object::{Meta, Object, is_secret_leaf};
+use crate::render::Door;
+use regent_sops::{Branch, Node};
+
+/// What a stub says of the object it stands for.
+pub(crate) struct Stub {
+    /// Its name and kind.
+    pub(crate) meta: Meta,
+    /// Its effective namespace.
+    pub(crate) namespace: Option<String>,
+    /// A Secret's `type`, where it stands in the clear.
+    pub(crate) secret_type: Option<String>,
+    /// Argo CD's order, where it stands in the clear.
+    pub(crate) sync_wave: Option<String>,
+}
+
+const HOOK: &str = "argocd.argoproj.io/hook";
+const SYNC_WAVE: &str = "argocd.argoproj.io/sync-wave";
+const FLUX_APPLY: &str = "kustomize.toolkit.fluxcd.io/ssa";
+
+impl Stub {
+    /// For an object whose name stands in the clear.
+    pub(crate) fn of_object(object: &Object, meta: Meta, namespace: Option<String>) -> Self {
+        let clear = |path: &[&str]| match object.tree.at(path) {
+            Some(Node::Leaf(leaf)) if !is_secret_leaf(leaf, object.view) => object.tree.public_text(path),
+            Some(_) | None => None,
+        };
+        // Argo CD reads anything that is no number as wave 0.
+        let is_number = |wave: &&str| wave.parse::<i64>().is_ok();
+        Self {
+            secret_type: clear(&["type"]).filter(|text| meta.is_secret() && !text.is_empty()).map(str::to_owned),
+            sync_wave: clear(&["metadata", "annotations", SYNC_WAVE]).filter(is_number).map(str::to_owned),
+            meta,
+            namespace,
+        }
+    }
+
+    /// For an object that only the list names.
+    pub(crate) fn of_listed(listed: &ListedDocument) -> Self {
+        let (api_version, kind) = listed.kind.rsplit_once('/').unwrap_or(("v1", &listed.kind));
+        let namespace = listed.name.namespace().as_str().to_owned();
+        let meta = Meta {
+            api_version: api_version.to_owned(),
+            kind: kind.to_owned(),
+            namespace: Some(namespace.clone()),
+            name: listed.name.name().to_owned(),
+        };
+        Self { meta, namespace: Some(namespace), secret_type: None, sync_wave: None }
+    }
+
+    /// The stub as the door's controller needs it. The label is there so that the lock knows it, should a
+    /// controller ever try to apply it.
+    pub(crate) fn tree(&self, door: Door, authority: Option<&AuthorityName>) -> Branch {
+        let text = |key: &str, value: &str| (key.to_owned(), Node::text(value));
+        let mut metadata = vec![text("name", &self.meta.name)];
+        metadata.extend(self.namespace.as_deref().map(|namespace| text("namespace", namespace)));
+        if let Some(authority) = authority.filter(|_| self.meta.is_secret()) {
+            let labels = Branch::from_entries([text(guard::AUTHORITY, authority.as_str())]);
+            metadata.push(("labels".to_owned(), Node::Map(labels)));
+        }
+        let mut annotations = Vec::new();
+        match door {
+            Door::ArgoCd => {
+                annotations.push(text(HOOK, "Skip"));
+                annotations.push(text(guard::SYNC_OPTIONS, "Prune=false,Delete=false"));
+                annotations.push(text(guard::COMPARE_OPTIONS, "IgnoreExtraneous"));
+                annotations.extend(self.sync_wave.as_deref().map(|wave| text(SYNC_WAVE, wave)));
+            }
+            Door::Flux => {
+                annotations.push(text(FLUX_APPLY, "Ignore"));
+                annotations.push(text(guard::FLUX_PRUNE, "disabled"));
+            }
+        }
+        metadata.push(("annotations".to_owned(), Node::Map(Branch::from_entries(annotations))));
+        let mut tree = vec![text("apiVersion", &self.meta.api_version), text("kind", &self.meta.kind)];
+        tree.push(("metadata".to_owned(), Node::Map(Branch::from_entries(metadata))));
+        tree.extend(self.secret_type.as_deref().map(|kind| text("type", kind)));
+        Branch::from_entries(tree)
+    }
+}

@@ -1,0 +1,544 @@
+//! Everything that is wrong with a root, found without a cluster.
+//!
+//! Every rule is asked of every document, and nothing stops at the first finding. With identities at
+//! hand a document is opened as a rendering would open it; without one that fits it is read as far as
+//! ciphertext tells (names, kinds, types, recipients), and a note says so.
+
+use crate::bootstrap::{Bootstrap, BootstrapError};
+use crate::files::{self, FileProblem, Files, FilesError, Form, Input};
+use crate::guard;
+use crate::kustomization;
+use crate::name::FilePath;
+use crate::object::{Meta, Object, Problem, View, objects};
+use crate::refusal::DocumentProblem;
+use crate::render::{self, Class, Scope};
+use crate::secret::{self, SecretProblem};
+use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
+use regent_sops::{Document, Error, Keyring, Limits, Recipient, Sealed, envelope};
+use std::collections::{BTreeSet, HashMap};
+
+/// What is looked at.
+pub struct Request<'a> {
+    /// The root's files.
+    pub files: &'a Files,
+    /// Its `regent.yaml`, where it has one.
+    pub bootstrap: Option<&'a Bootstrap>,
+    /// `regent.yaml` files above the root.
+    pub bootstraps_above: &'a [String],
+    /// Identities at hand, possibly none.
+    pub keys: &'a Keyring,
+    /// Bounds of each document.
+    pub limits: &'a Limits,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The rule it breaks.
+    pub rule: Rule,
+    /// How bad that is.
+    pub severity: Severity,
+    /// The file; `None` where `regent.yaml` as a whole is meant.
+    pub file: Option<FilePath>,
+    /// The line, where it is known.
+    pub line: Option<u32>,
+    /// What is wrong; names and rules, never values.
+    pub message: String,
+    /// What a person can do.
+    pub way_out: String,
+}
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// A rendering is refused, or a promise of `regent.yaml` is broken.
+    Error,
+    /// It renders, differently than somebody may think.
+    Warning,
+    /// Something could not be looked at.
+    Note,
+}
+
+impl Severity {
+    /// Its name, as SARIF writes levels.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Note => "note",
+        }
+    }
+}
+
+macro_rules! rules {
+    ($($rule:ident $id:literal $severity:ident $meaning:literal,)*) => {
+        /// The rules, each with a name that stays.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Rule {
+            $(#[doc = $meaning] $rule,)*
+        }
+
+        impl Rule {
+            /// Every rule.
+            pub const ALL: &[Self] = &[$(Self::$rule,)*];
+
+            /// Its stable name, in kebab case.
+            pub fn id(self) -> &'static str {
+                match self { $(Self::$rule => $id,)* }
+            }
+
+            /// What it asks for, in one sentence.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$rule => $meaning,)* }
+            }
+
+            /// How bad it is to break it.
+            pub fn severity(self) -> Severity {
+                match self { $(Self::$rule => Severity::$severity,)* }
+            }
+        }
+    };
+}
+
+rules! {
+    BootstrapInvalid "bootstrap-invalid" Error "regent.yaml follows its schema",
+    BootstrapMisplaced "bootstrap-misplaced" Error "one regent.yaml rules a root: none lies above or below it",
+    FileNotRendered "file-not-rendered" Error "every file is a manifest or excluded",
+    KustomizationUnsupported "kustomization-unsupported" Error "a kustomization lists resources and a namespace, nothing else",
+    Unreadable "unreadable" Error "every manifest parses",
+    NotAnObject "not-an-object" Error "every document is a Kubernetes object",
+    KeyTwice "key-twice" Error "no key stands twice where readers would disagree",
+    DoesNotOpen "does-not-open" Error "every encrypted document opens with the identities at hand",
+    NotOpened "not-opened" Note "an identity is at hand for every encrypted document",
+    Mac "mac" Error "the MAC of every document matches its contents",
+    MacOnlyEncrypted "mac-only-encrypted" Error "the MAC covers clear values too, unless regent.yaml allows less",
+    RecipientMissing "recipient-missing" Error "every document is encrypted to all recipients of regent.yaml",
+    ClearSecret "clear-secret" Error "no Secret stands in the clear unless regent.yaml lists it",
+    EncryptedKind "encrypted-kind" Error "only Secrets and the kinds of regent.yaml are encrypted",
+    Namespace "namespace" Error "every Secret and every encrypted object has a namespace",
+    SecretInvalid "secret-invalid" Error "every Secret is one that the API server takes",
+    Hook "hook" Error "no encrypted object is a hook",
+    StillEncrypted "still-encrypted" Error "nothing that a cluster would get is still ciphertext",
+    TwoObjects "two-objects" Error "no object stands in a root twice",
+    GuardReplaced "guard-replaced" Warning "no object says the opposite of its guards",
+    LastApplied "last-applied" Warning "no Secret carries its values in the last-applied annotation",
+    EntryUnmatched "entry-unmatched" Warning "every entry of regent.yaml matches a document",
+    Unlisted "unlisted" Warning "every encrypted file of a kustomization's folder is listed by it",
+}
+
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// Looks at a root and tells everything, in the order of files and lines.
+pub fn lint(request: &Request<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    bootstraps(request, &mut findings);
+    let (inputs, errors) = files::inputs(request.files, request.bootstrap, request.limits);
+    findings.extend(errors.iter().map(of_files));
+    let scope = Scope { bootstrap: request.bootstrap, namespaces: &["*".to_owned()] };
+    let looked: Vec<Looked> = inputs.par_iter().map(|input| look(request, &scope, input)).collect();
+    let mut seen: HashMap<_, &FilePath> = HashMap::new();
+    let mut known = Vec::new();
+    for (input, looked) in inputs.iter().zip(looked) {
+        findings.extend(looked.findings);
+        for object in looked.objects {
+            let Named { meta, namespace, line, .. } = &object;
+            let identity = (meta.group().to_owned(), meta.kind.clone(), namespace.clone(), meta.name.clone());
+            if let Some(other) = seen.insert(identity, input.path) {
+                let place = namespace.as_deref().map(|namespace| format!("{namespace}/")).unwrap_or_default();
+                let identity = format!("{} {place}{}", meta.kind, meta.name);
+                let problem = DocumentProblem::TwoObjects { identity, other: other.clone() };
+                findings.push(of_document(input.path, &Problem { line: *line, problem }));
+            }
+            known.push(object);
+        }
+    }
+    unlisted(request, &inputs, &mut findings);
+    if let Some(bootstrap) = request.bootstrap {
+        unmatched(bootstrap, &known, &mut findings);
+    }
+    let key = |finding: &Finding| (finding.file.clone(), finding.line, finding.rule, finding.message.clone());
+    findings.sort_by_key(key);
+    findings.dedup();
+    findings
+}
+
+/// What one file tells.
+#[derive(Default)]
+struct Looked {
+    findings: Vec<Finding>,
+    objects: Vec<Named>,
+}
+
+/// An object that the root holds.
+struct Named {
+    meta: Meta,
+    namespace: Option<String>,
+    encrypted: bool,
+    line: u32,
+}
+
+fn look(request: &Request<'_>, scope: &Scope<'_>, input: &Input<'_>) -> Looked {
+    let mut looked = Looked::default();
+    let mut note = |problem: DocumentProblem| {
+        looked.findings.push(of_input(input, Problem { line: 0, problem }));
+    };
+    let objects = match input.form {
+        Form::Whole(kind, inner) => {
+            match envelope::open_manifests(input.bytes, kind, inner, request.keys, request.limits) {
+                Ok(opened) => objects(opened.documents(), View::Opened),
+                Err(error) => {
+                    note(error.into());
+                    return looked;
+                }
+            }
+        }
+        Form::Manifest(format) => match Document::parse(input.bytes, format, request.limits) {
+            Ok(Document::Clear(tree)) => objects(&tree.documents, View::Clear),
+            Ok(Document::Sealed(sealed)) => {
+                if let Err(problem) = render::mac_scope(&sealed, request.bootstrap) {
+                    note(problem);
+                }
+                let missing = missing_recipients(request.bootstrap, &sealed);
+                let as_it_stands = objects(sealed.documents(), View::Sealed);
+                let objects = match sealed.open(request.keys) {
+                    Ok(opened) => objects(opened.documents(), View::Opened),
+                    Err(error) => {
+                        note(error.into());
+                        as_it_stands
+                    }
+                };
+                looked.findings.extend(missing.into_iter().map(|message| Finding {
+                    rule: Rule::RecipientMissing,
+                    severity: Rule::RecipientMissing.severity(),
+                    file: Some(input.path.clone()),
+                    line: None,
+                    message,
+                    way_out: format!("add it to .sops.yaml and run `sops updatekeys {}`", input.path),
+                }));
+                objects
+            }
+            Err(error) => {
+                note(error.into());
+                return looked;
+            }
+        },
+    };
+    for object in objects {
+        match object {
+            Ok(object) => look_at(scope, input, &object, &mut looked),
+            Err(problem) => looked.findings.push(of_input(input, problem)),
+        }
+    }
+    looked
+}
+
+fn look_at(scope: &Scope<'_>, input: &Input<'_>, object: &Object, looked: &mut Looked) {
+    let mut note = |problem: Problem| looked.findings.push(of_input(input, problem));
+    let meta = match object.meta() {
+        Ok(Some(meta)) => meta,
+        // Its name is encrypted and no identity opens it: that was said already.
+        Ok(None) => return,
+        Err(problem) => return note(problem),
+    };
+    let namespace = scope.namespace(object, &meta, input.namespace.as_deref()).unwrap_or_else(|problem| {
+        note(problem);
+        None
+    });
+    let class = match scope.class(object, &meta, namespace.as_deref()) {
+        Ok(class) => Some(class),
+        Err(problem) => {
+            note(problem);
+            None
+        }
+    };
+    match class {
+        Some(Class::Handover | Class::Permanent { .. }) if meta.is_secret() => {
+            for (line, problem) in secret::data(object).err().unwrap_or_default() {
+                note(Problem { line, problem: problem.into() });
+            }
+        }
+        Some(Class::Handover | Class::Permanent { .. }) => {
+            if let Some(annotation) = secret::hook(object) {
+                note(object.problem(SecretProblem::Hook { annotation }));
+            }
+        }
+        Some(Class::Plain) | None => {}
+    }
+    match object.view {
+        View::Clear | View::Opened => {
+            if let Err(problem) = crate::gate::check(&object.tree) {
+                note(object.problem(problem));
+            }
+        }
+        // Sealed leaves are ciphertext by right.
+        View::Sealed => {}
+    }
+    let mut warn = |rule: Rule, message: String, way_out: &str| {
+        looked.findings.push(Finding {
+            rule,
+            severity: rule.severity(),
+            file: Some(input.path.clone()),
+            line: line(object.line),
+            message,
+            way_out: way_out.to_owned(),
+        });
+    };
+    let encrypted = object.is_encrypted();
+    if encrypted {
+        for replaced in guard::replaced(&object.tree, object.view, scope.authority().filter(|_| meta.is_secret())) {
+            let message = format!("`{replaced}` of {} `{}` is replaced by a guard", meta.kind, meta.name);
+            warn(Rule::GuardReplaced, message, "remove it: the guards keep the live object through the handover");
+        }
+    }
+    if meta.is_secret() && object.tree.at(&["metadata", "annotations", LAST_APPLIED]).is_some() {
+        let message = format!("Secret `{}` carries `{LAST_APPLIED}`, which holds its values once more", meta.name);
+        warn(Rule::LastApplied, message, "remove the annotation, and change the values if it was ever in Git");
+    }
+    looked.objects.push(Named { meta, namespace, encrypted, line: object.line });
+}
+
+/// Recipients of `regent.yaml` that a document does not have.
+fn missing_recipients(bootstrap: Option<&Bootstrap>, sealed: &Sealed) -> Vec<String> {
+    let Some(bootstrap) = bootstrap else { return Vec::new() };
+    let has = |wanted: &str| sealed.recipients().any(|recipient| is_recipient(recipient, wanted));
+    let mut missing = Vec::new();
+    for (group, recipients) in &bootstrap.recipients {
+        for wanted in recipients.iter().filter(|wanted| !has(wanted)) {
+            missing.push(format!("it is not encrypted to the {} recipient `{wanted}`", group.as_str()));
+        }
+    }
+    missing
+}
+
+/// SSH recipients may carry a comment, fingerprints spaces and either case.
+fn is_recipient(recipient: &Recipient, wanted: &str) -> bool {
+    let two_words = |text: &str| text.split_whitespace().take(2).map(str::to_owned).collect::<Vec<_>>();
+    let packed = |text: &str| text.split_whitespace().collect::<String>().to_ascii_uppercase();
+    let is_fingerprint = |text: &str| text.len() >= 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let (name, other) = (packed(&recipient.name), packed(wanted));
+    two_words(&recipient.name) == two_words(wanted)
+        || (is_fingerprint(&name) && is_fingerprint(&other) && (name.ends_with(&other) || other.ends_with(&name)))
+}
+
+/// `regent.yaml` files where none may be, and the root's own where it does not parse.
+fn bootstraps(request: &Request<'_>, findings: &mut Vec<Finding>) {
+    let mut misplaced = |file: Option<FilePath>, message: String| {
+        findings.push(Finding {
+            rule: Rule::BootstrapMisplaced,
+            severity: Rule::BootstrapMisplaced.severity(),
+            file,
+            line: None,
+            message,
+            way_out: "keep one of them, or make the folders two roots beside each other".to_owned(),
+        });
+    };
+    for above in request.bootstraps_above {
+        misplaced(None, format!("{above} lies above this root"));
+    }
+    for (path, _) in request.files.iter() {
+        if path.file_name() == Bootstrap::FILE_NAME && path.as_str() != Bootstrap::FILE_NAME {
+            misplaced(Some(path.clone()), "another regent.yaml lies below the root".to_owned());
+        }
+    }
+    let own = request.files.iter().find(|(path, _)| path.as_str() == Bootstrap::FILE_NAME);
+    if let (None, Some((path, files::Content::Bytes(bytes)))) = (request.bootstrap, own)
+        && let Err(BootstrapError { at, problem, .. }) = Bootstrap::parse(path, bytes)
+    {
+        findings.push(Finding {
+            rule: Rule::BootstrapInvalid,
+            severity: Rule::BootstrapInvalid.severity(),
+            file: Some(path.clone()),
+            line: at.and_then(|(line, _)| u32::try_from(line).ok()),
+            message: problem,
+            way_out: "see `regent new` for a file that is complete".to_owned(),
+        });
+    }
+}
+
+/// Encrypted files beside a kustomization that does not list them: a forgotten line, mostly.
+fn unlisted(request: &Request<'_>, inputs: &[Input<'_>], findings: &mut Vec<Finding>) {
+    let is_kustomization = |path: &FilePath| kustomization::FILE_NAMES.contains(&path.file_name());
+    let folders: BTreeSet<_> =
+        request.files.iter().filter(|(path, _)| is_kustomization(path)).map(|(path, _)| path.parent()).collect();
+    let listed: BTreeSet<&FilePath> = inputs.iter().map(|input| input.path).collect();
+    for (path, content) in request.files.iter() {
+        let files::Content::Bytes(bytes) = content else { continue };
+        let excluded = request.bootstrap.is_some_and(|bootstrap| bootstrap.excluded(path));
+        if !folders.contains(&path.parent()) || listed.contains(path) || excluded || !files::wanted(path.file_name()) {
+            continue;
+        }
+        let format = regent_sops::Format::of_name(path.file_name());
+        let is_sealed = envelope::Envelope::of_name(path.file_name()).is_some()
+            || matches!(Document::parse(bytes, format, request.limits), Ok(Document::Sealed(_)));
+        if is_sealed {
+            findings.push(Finding {
+                rule: Rule::Unlisted,
+                severity: Rule::Unlisted.severity(),
+                file: Some(path.clone()),
+                line: None,
+                message: "it is encrypted, and the kustomization beside it does not list it".to_owned(),
+                way_out: "list it in `resources`, or in `secrets.exclude`".to_owned(),
+            });
+        }
+    }
+}
+
+/// Entries of `regent.yaml` that name nothing in the root.
+fn unmatched(bootstrap: &Bootstrap, known: &[Named], findings: &mut Vec<Finding>) {
+    let mut warn = |message: String| {
+        findings.push(Finding {
+            rule: Rule::EntryUnmatched,
+            severity: Rule::EntryUnmatched.severity(),
+            file: None,
+            line: None,
+            message,
+            way_out: "remove the entry, or correct its name".to_owned(),
+        });
+    };
+    let has = |name: &crate::name::SecretName, encrypted: bool| {
+        known.iter().any(|object| {
+            object.meta.is_secret()
+                && object.encrypted == encrypted
+                && object.meta.name == name.name()
+                && object.namespace.as_deref() == Some(name.namespace().as_str())
+        })
+    };
+    for entry in bootstrap.secrets.permanent.iter().filter(|entry| !has(&entry.name, true)) {
+        warn(format!("`secrets.permanent` lists {}, and no encrypted Secret has that name", entry.name));
+    }
+    for name in bootstrap.secrets.plain.iter().filter(|name| !has(name, false)) {
+        warn(format!("`secrets.plain` lists {name}, and no clear Secret has that name"));
+    }
+    for name in bootstrap.secrets.encoding.keys().filter(|name| !has(name, true)) {
+        warn(format!("`secrets.encoding` lists {name}, and no encrypted Secret has that name"));
+    }
+    for kind in &bootstrap.secrets.kinds {
+        if !known.iter().any(|object| object.encrypted && object.meta.kind == *kind) {
+            warn(format!("`secrets.kinds` lists {kind}, and no document of that kind is encrypted"));
+        }
+    }
+}
+
+fn line(line: u32) -> Option<u32> {
+    (line > 0).then_some(line)
+}
+
+fn of_files(error: &FilesError) -> Finding {
+    let (rule, file, at, message) = match error {
+        FilesError::File { file, problem } => {
+            let rule = match problem {
+                FileProblem::Chart
+                | FileProblem::NotAManifest
+                | FileProblem::NotAManifestStore
+                | FileProblem::TooLarge { .. }
+                | FileProblem::BadLink
+                | FileProblem::Special
+                | FileProblem::ListedTwice
+                | FileProblem::NotRead => Rule::FileNotRendered,
+            };
+            (rule, file, None, problem.to_string())
+        }
+        FilesError::Kustomization { file, line: at, problem } => {
+            (Rule::KustomizationUnsupported, file, line(*at), problem.clone())
+        }
+    };
+    let way_out = error.way_out();
+    Finding { rule, severity: rule.severity(), file: Some(file.clone()), line: at, message, way_out }
+}
+
+fn of_input(input: &Input<'_>, problem: Problem) -> Finding {
+    of_document(input.path, &render::told(input, problem))
+}
+
+fn of_document(file: &FilePath, problem: &Problem) -> Finding {
+    let Problem { line: at, problem } = problem;
+    let (rule, way_out) = match problem {
+        DocumentProblem::Sops(error) => of_ciphertext(error),
+        DocumentProblem::Secret(SecretProblem::Hook { .. }) => {
+            (Rule::Hook, "make it an ordinary object; a sync wave gives it its place")
+        }
+        DocumentProblem::Secret(_) => (Rule::SecretInvalid, "change it with `sops edit`"),
+        DocumentProblem::Gate(_) => {
+            (Rule::StillEncrypted, "decrypt it first; it would reach the cluster as ciphertext")
+        }
+        DocumentProblem::NotAnObject { .. } => {
+            (Rule::NotAnObject, "complete it, or list the file in `secrets.exclude`")
+        }
+        DocumentProblem::MacOnlyEncrypted => (
+            Rule::MacOnlyEncrypted,
+            "encrypt it without `mac_only_encrypted`, or set `secrets: { macOnlyEncrypted: allow }`",
+        ),
+        DocumentProblem::ClearSecret(_) => (
+            Rule::ClearSecret,
+            "encrypt it with `sops encrypt -i` and change its values, or list it in `secrets.plain`",
+        ),
+        DocumentProblem::EncryptedKind { .. } => {
+            (Rule::EncryptedKind, "move the values into a Secret, or list the kind in `secrets.kinds`")
+        }
+        DocumentProblem::NoNamespace { .. } => {
+            (Rule::Namespace, "write `metadata.namespace`, or set `secrets.namespace`")
+        }
+        DocumentProblem::NamespaceNotAllowed { .. } => (Rule::Namespace, "allow the namespace in the rule"),
+        DocumentProblem::KustomizationNamespace { .. } => {
+            (Rule::KustomizationUnsupported, "write the namespaces into the document itself")
+        }
+        DocumentProblem::TwoObjects { .. } => (Rule::TwoObjects, "keep one of them"),
+        DocumentProblem::NotListed | DocumentProblem::IdentityEncrypted => {
+            (Rule::DoesNotOpen, "hand it over with `regent import`")
+        }
+        DocumentProblem::DuplicateKey { .. } | DocumentProblem::BadMerge { .. } => {
+            (Rule::KeyTwice, "write the key once, below the `<<` that it replaces")
+        }
+    };
+    let at = if let DocumentProblem::Sops(error) = problem { line_of(error) } else { *at };
+    Finding {
+        rule,
+        severity: rule.severity(),
+        file: Some(file.clone()),
+        line: line(at),
+        message: problem.to_string(),
+        way_out: way_out.to_owned(),
+    }
+}
+
+fn of_ciphertext(error: &Error) -> (Rule, &'static str) {
+    match error {
+        Error::NoKey(report) if report.identities.is_empty() => {
+            (Rule::NotOpened, "name an identity with `-i` to have its MAC and values checked")
+        }
+        Error::NoKey(_) | Error::TooFewParts { .. } => {
+            (Rule::DoesNotOpen, "use an identity of one of its recipients, or add one with `sops updatekeys`")
+        }
+        Error::Mac(_) | Error::Value { .. } | Error::Parts { .. } => {
+            (Rule::Mac, "go back to the last commit that opened, then change it with `sops edit`")
+        }
+        Error::DuplicateKey { .. } => (Rule::KeyTwice, "write the key once"),
+        Error::TooLarge { .. }
+        | Error::Limit { .. }
+        | Error::Syntax { .. }
+        | Error::MetadataAbsent
+        | Error::Metadata { .. }
+        | Error::Identity { .. }
+        | Error::Envelope { .. }
+        | Error::Emit { .. } => (Rule::Unreadable, "correct it, or list the file in `secrets.exclude`"),
+    }
+}
+
+fn line_of(error: &Error) -> u32 {
+    match error {
+        Error::Limit { at, .. }
+        | Error::Syntax { at, .. }
+        | Error::DuplicateKey { at, .. }
+        | Error::Value { at, .. } => at.line,
+        Error::TooLarge { .. }
+        | Error::MetadataAbsent
+        | Error::Metadata { .. }
+        | Error::NoKey(_)
+        | Error::TooFewParts { .. }
+        | Error::Parts { .. }
+        | Error::Mac(_)
+        | Error::Identity { .. }
+        | Error::Envelope { .. }
+        | Error::Emit { .. } => 0,
+    }
+}

@@ -1,0 +1,473 @@
+//! From files to manifests: classes, opening, permits, guards.
+//!
+//! ```text
+//! Mode::Values, Mode::Unasked   Sealed -> Opened -> object -> class -> Permit -> Manifest
+//! Mode::Stubs                   Sealed -> object -> list -> stub          nothing is opened, no key is needed
+//! ```
+//! Files are worked on in parallel; the answer, also which refusal is told, depends on their order
+//! alone.
+
+use crate::after::Stub;
+use crate::authority::{Mode, Ruling};
+use crate::bootstrap::{Bootstrap, MacOnlyEncrypted};
+use crate::emit::{Identity, Manifest, Placed};
+use crate::evidence::{DocumentList, ListedClass, ListedDocument};
+use crate::files::{self, Files, Form, Input};
+use crate::gate;
+use crate::kustomization;
+use crate::name::{AuthorityName, FilePath, Namespace, SecretName};
+use crate::object::{Meta, Object, Problem, View, objects};
+use crate::refusal::{DocumentProblem, Refusal};
+use crate::secret::{self, SecretProblem};
+use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
+use regent_sops::{Document, Keyring, Limits, envelope};
+use std::collections::{HashMap, HashSet};
+
+/// Everything a rendering is a function of.
+pub struct Request<'a> {
+    /// The root's files.
+    pub files: &'a Files,
+    /// Its `regent.yaml`. Without one any folder of SOPS manifests is rendered, for a person: described,
+    /// or on that person's own assumption (a front door's ruling comes from a `regent.yaml`).
+    pub bootstrap: Option<&'a Bootstrap>,
+    /// What may be answered.
+    pub ruling: &'a Ruling,
+    /// The identities of the rule that admitted the request.
+    pub keys: &'a Keyring,
+    /// Namespaces that the rule allows; `*` for all.
+    pub namespaces: &'a [String],
+    /// Bounds of each document.
+    pub limits: &'a Limits,
+    /// Which front door asks: stubs differ.
+    pub door: Door,
+}
+
+/// Who applies the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// Argo CD: `hook: Skip`.
+    ArgoCd,
+    /// Flux: `ssa: Ignore`, `prune: disabled`.
+    Flux,
+}
+
+/// How an object is treated over the phases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Copied to Vault, then owned by it.
+    Handover,
+    /// Stays in Git for the next bootstrap.
+    Permanent {
+        /// Whether it is copied to Vault too.
+        vault: bool,
+    },
+    /// Holds nothing encrypted: passes in every phase.
+    Plain,
+}
+
+/// Files worked on between two looks at the first refusal.
+const CHUNK: usize = 512;
+
+/// Renders a root: every manifest, or one refusal (the first by file order).
+pub fn render(request: &Request<'_>) -> Result<Vec<Manifest>, Refusal> {
+    let (inputs, errors) = files::inputs(request.files, request.bootstrap, request.limits);
+    if let Some(error) = errors.into_iter().next() {
+        return Err(error.into());
+    }
+    let scope = Scope { bootstrap: request.bootstrap, namespaces: request.namespaces };
+    let listed = match request.ruling.mode() {
+        Mode::Stubs(DocumentList::Readable(documents)) => Some(List::of(documents)),
+        Mode::Stubs(DocumentList::Unreadable) | Mode::Values | Mode::Unasked => None,
+    };
+    let mut manifests = Vec::with_capacity(inputs.len());
+    for chunk in inputs.chunks(CHUNK) {
+        let answer = |input| match request.ruling.mode() {
+            Mode::Values | Mode::Unasked => values(request, &scope, input),
+            Mode::Stubs(_) => stubs(request, &scope, listed.as_ref(), input),
+        };
+        let answers: Vec<_> = chunk.par_iter().map(answer).collect();
+        for (input, answer) in chunk.iter().zip(answers) {
+            let refuse =
+                |problem| Refusal::Document { file: input.path.clone(), problem: told(input, problem).problem };
+            manifests.extend(answer.map_err(refuse)?);
+        }
+    }
+    unique(&manifests)?;
+    Ok(manifests)
+}
+
+/// What the root and the rule say about any object.
+pub(crate) struct Scope<'a> {
+    pub(crate) bootstrap: Option<&'a Bootstrap>,
+    pub(crate) namespaces: &'a [String],
+}
+
+impl Scope<'_> {
+    /// Whose label the Secrets carry.
+    pub(crate) fn authority(&self) -> Option<&AuthorityName> {
+        self.bootstrap.map(|bootstrap| &bootstrap.name)
+    }
+
+    /// The effective namespace: the outermost kustomization's, as kustomize would replace it, else the
+    /// document's, else (Secrets and encrypted objects) `secrets.namespace`, else an error. Objects
+    /// outside namespaces have none; encrypted ones of them are refused, because no witness could list
+    /// them. Without a `regent.yaml` nothing is applied, and a missing namespace is only shown as such.
+    pub(crate) fn namespace(
+        &self,
+        object: &Object,
+        meta: &Meta,
+        kustomization: Option<&str>,
+    ) -> Result<Option<String>, Problem> {
+        let ours = meta.is_secret() || object.is_encrypted();
+        if let Some(namespace) = kustomization
+            && kustomization::changes_more(&object.tree, meta, namespace)
+        {
+            return Err(object.problem(DocumentProblem::KustomizationNamespace { kind: meta.kind.clone() }));
+        }
+        let fallback = self
+            .bootstrap
+            .and_then(|bootstrap| bootstrap.secrets.namespace.as_ref())
+            .filter(|_| ours)
+            .map(Namespace::as_str);
+        let effective = if kustomization::is_cluster_scoped(meta) {
+            None
+        } else {
+            kustomization.or(meta.namespace.as_deref()).or(fallback)
+        };
+        match effective {
+            None if ours && self.bootstrap.is_some() => {
+                Err(object.problem(DocumentProblem::NoNamespace { kind: meta.kind.clone(), name: meta.name.clone() }))
+            }
+            None => Ok(None),
+            Some(namespace) => {
+                if ours {
+                    Namespace::parse(namespace).map_err(|error| object.problem(SecretProblem::Name(error)))?;
+                }
+                if !self.allows(namespace) {
+                    let namespace = namespace.to_owned();
+                    return Err(object.problem(DocumentProblem::NamespaceNotAllowed { namespace }));
+                }
+                Ok(Some(namespace.to_owned()))
+            }
+        }
+    }
+
+    /// The class, by what the document holds and what `regent.yaml` lists.
+    pub(crate) fn class(&self, object: &Object, meta: &Meta, namespace: Option<&str>) -> Result<Class, Problem> {
+        match (object.is_encrypted(), meta.is_secret()) {
+            (true, true) => {
+                let (Some(namespace), Some(bootstrap)) = (namespace, self.bootstrap) else {
+                    return Ok(Class::Handover);
+                };
+                let name = secret::name(namespace, &meta.name).map_err(|problem| object.problem(problem))?;
+                let permanent = bootstrap.permanent(&name);
+                Ok(permanent.map_or(Class::Handover, |permanent| Class::Permanent { vault: permanent.vault }))
+            }
+            (true, false) => {
+                if self.bootstrap.is_none_or(|bootstrap| bootstrap.kind_allowed(&meta.kind) && meta.kind != "Secret") {
+                    return Ok(Class::Permanent { vault: false });
+                }
+                Err(object.problem(DocumentProblem::EncryptedKind { kind: meta.kind.clone() }))
+            }
+            // A Secret without any value is refused as well: applied over a live one it deletes the values.
+            (false, true) => {
+                let name = secret::name(namespace.unwrap_or("default"), &meta.name);
+                let name = name.map_err(|problem| object.problem(problem))?;
+                if self.bootstrap.is_some_and(|bootstrap| bootstrap.is_plain(&name)) {
+                    return Ok(Class::Plain);
+                }
+                Err(object.problem(DocumentProblem::ClearSecret(name)))
+            }
+            (false, false) => Ok(Class::Plain),
+        }
+    }
+
+    fn allows(&self, namespace: &str) -> bool {
+        self.namespaces.iter().any(|allowed| allowed == "*" || allowed == namespace)
+    }
+}
+
+/// Whether the file's MAC covers enough; asked before it is opened.
+pub(crate) fn mac_scope(sealed: &regent_sops::Sealed, bootstrap: Option<&Bootstrap>) -> Result<(), DocumentProblem> {
+    let policy = bootstrap.map_or(MacOnlyEncrypted::Refuse, |bootstrap| bootstrap.secrets.mac_only_encrypted);
+    match policy {
+        MacOnlyEncrypted::Refuse if sealed.mac_only_encrypted() => Err(DocumentProblem::MacOnlyEncrypted),
+        MacOnlyEncrypted::Refuse | MacOnlyEncrypted::Allow => Ok(()),
+    }
+}
+
+/// What may be told of a problem in this file.
+pub(crate) fn told(input: &Input<'_>, problem: Problem) -> Problem {
+    match input.form {
+        Form::Whole(..) => problem.without_keys(),
+        Form::Manifest(_) => problem,
+    }
+}
+
+/// Opens one file and calls back with its objects; the opened tree goes when the call returns.
+pub(crate) fn opened(
+    input: &Input<'_>,
+    bootstrap: Option<&Bootstrap>,
+    keys: &Keyring,
+    limits: &Limits,
+) -> Result<Vec<Result<Object, Problem>>, DocumentProblem> {
+    match input.form {
+        Form::Whole(envelope, inner) => {
+            let opened = envelope::open_manifests(input.bytes, envelope, inner, keys, limits)?;
+            Ok(objects(opened.documents(), View::Opened))
+        }
+        Form::Manifest(format) => match Document::parse(input.bytes, format, limits)? {
+            Document::Clear(tree) => Ok(objects(&tree.documents, View::Clear)),
+            Document::Sealed(sealed) => {
+                mac_scope(&sealed, bootstrap)?;
+                Ok(objects(sealed.open(keys)?.documents(), View::Opened))
+            }
+        },
+    }
+}
+
+/// The manifests of one file while Git rules, or while nobody was asked.
+fn values(request: &Request<'_>, scope: &Scope<'_>, input: &Input<'_>) -> Result<Vec<Manifest>, Problem> {
+    let objects = opened(input, request.bootstrap, request.keys, request.limits).map_err(at_file)?;
+    objects.into_iter().map(|object| value(request, scope, input, &object?)).collect()
+}
+
+fn value(request: &Request<'_>, scope: &Scope<'_>, input: &Input<'_>, object: &Object) -> Result<Manifest, Problem> {
+    let meta = named(object)?;
+    let namespace = scope.namespace(object, &meta, input.namespace.as_deref())?;
+    let class = scope.class(object, &meta, namespace.as_deref())?;
+    let permit = gate::admit(object, request.ruling);
+    let permit = permit.map_err(|problem| object.problem(problem))?;
+    let manifest = match class {
+        Class::Plain => {
+            let write = writes_namespace(&meta, input);
+            Manifest::plain(input.path, &permit, meta, namespace, write)
+        }
+        Class::Handover | Class::Permanent { .. } if meta.is_secret() => {
+            let data = secret::data(object).map_err(|problems| first(object, problems))?;
+            Manifest::secret(input.path, &permit, Placed { meta, namespace, class }, data, scope.authority())
+        }
+        Class::Handover | Class::Permanent { .. } => {
+            if let Some(annotation) = secret::hook(object) {
+                return Err(object.problem(SecretProblem::Hook { annotation }));
+            }
+            Manifest::other(input.path, &permit, Placed { meta, namespace, class })
+        }
+    };
+    manifest.map_err(|problem| object.problem(problem))
+}
+
+/// The manifests of one file once Vault rules: nothing is opened.
+fn stubs(
+    request: &Request<'_>,
+    scope: &Scope<'_>,
+    list: Option<&List<'_>>,
+    input: &Input<'_>,
+) -> Result<Vec<Manifest>, Problem> {
+    let (objects, view) = match input.form {
+        Form::Whole(..) => return hidden(request, scope, list, input, 1, &[]),
+        Form::Manifest(format) => match Document::parse(input.bytes, format, request.limits).map_err(at_file)? {
+            Document::Clear(tree) => (objects(&tree.documents, View::Clear), View::Clear),
+            Document::Sealed(sealed) => (objects(sealed.documents(), View::Sealed), View::Sealed),
+        },
+    };
+    let mut manifests = Vec::new();
+    let mut without_name = 0;
+    for object in objects {
+        let object = object?;
+        match object.meta()? {
+            Some(meta) => manifests.push(stub_or_plain(request, scope, list, input, &object, meta)?),
+            None => without_name += 1,
+        }
+    }
+    if without_name > 0 && view == View::Sealed {
+        let known: Vec<Identity> = manifests.iter().map(|manifest| manifest.identity().clone()).collect();
+        manifests.extend(hidden(request, scope, list, input, without_name, &known)?);
+    }
+    Ok(manifests)
+}
+
+fn stub_or_plain(
+    request: &Request<'_>,
+    scope: &Scope<'_>,
+    list: Option<&List<'_>>,
+    input: &Input<'_>,
+    object: &Object,
+    meta: Meta,
+) -> Result<Manifest, Problem> {
+    let namespace = scope.namespace(object, &meta, input.namespace.as_deref())?;
+    let listed = list.and_then(|list| list.find(&meta, namespace.as_deref()));
+    let class = match (scope.class(object, &meta, namespace.as_deref()), listed) {
+        // A decrypted commit stays an error in every phase, and a refused kind was listed when it was allowed.
+        (Err(problem), Some(listed)) if matches!(problem.problem, DocumentProblem::EncryptedKind { .. }) => {
+            class_of(listed)
+        }
+        (Err(problem), Some(_) | None) => return Err(problem),
+        (Ok(Class::Plain), Some(listed)) => class_of(listed),
+        (Ok(class), Some(_) | None) => class,
+    };
+    let exit = gate::exit(request.ruling);
+    let manifest = match (class, listed, list) {
+        (Class::Plain, None, _) => {
+            let permit = gate::admit(object, request.ruling);
+            let permit = permit.map_err(|problem| object.problem(problem))?;
+            let write = writes_namespace(&meta, input);
+            Manifest::plain(input.path, &permit, meta, namespace, write)
+        }
+        (Class::Handover | Class::Permanent { .. }, None, Some(_)) => {
+            return Err(object.problem(DocumentProblem::NotListed));
+        }
+        (Class::Plain | Class::Handover | Class::Permanent { .. }, Some(_), _)
+        | (Class::Handover | Class::Permanent { .. }, None, None) => {
+            let stub = Stub::of_object(object, meta, namespace);
+            Manifest::stub(input.path, stub, class, request.door, scope.authority(), exit)
+        }
+    };
+    manifest.map_err(|problem| object.problem(problem))
+}
+
+/// Stubs for documents whose names are encrypted: what the list has for this file, beyond the
+/// objects whose names are `known`. Fewer entries than documents: one of them was never handed over.
+fn hidden(
+    request: &Request<'_>,
+    scope: &Scope<'_>,
+    list: Option<&List<'_>>,
+    input: &Input<'_>,
+    documents: usize,
+    known: &[Identity],
+) -> Result<Vec<Manifest>, Problem> {
+    let Some(list) = list else { return Err(at_file(DocumentProblem::IdentityEncrypted)) };
+    let of_file = list.of_file(input.path);
+    let left: Vec<Stub> = of_file.iter().map(|listed| Stub::of_listed(listed)).collect();
+    let mut left: Vec<(Stub, Class)> = left.into_iter().zip(of_file.iter().map(|listed| class_of(listed))).collect();
+    let known: HashSet<_> = known.iter().map(key_of).collect();
+    left.retain(|(Stub { meta, namespace, .. }, _)| {
+        !known.contains(&(meta.group(), meta.kind.as_str(), namespace.as_deref(), meta.name.as_str()))
+    });
+    if left.len() < documents {
+        return Err(at_file(DocumentProblem::NotListed));
+    }
+    let exit = gate::exit(request.ruling);
+    let mut manifests = Vec::with_capacity(left.len());
+    for (stub, class) in left {
+        if let Some(namespace) = stub.namespace.as_deref().filter(|namespace| !scope.allows(namespace)) {
+            let namespace = namespace.to_owned();
+            return Err(at_file(DocumentProblem::NamespaceNotAllowed { namespace }));
+        }
+        let manifest = Manifest::stub(input.path, stub, class, request.door, scope.authority(), exit);
+        manifests.push(manifest.map_err(at_file)?);
+    }
+    Ok(manifests)
+}
+
+/// The list of handed-over documents, ready for look-ups.
+struct List<'a> {
+    /// By name, group and kind: the version is no part of what an object is.
+    by_name: HashMap<(&'a SecretName, &'a str, &'a str), &'a ListedDocument>,
+    by_file: HashMap<&'a FilePath, Vec<&'a ListedDocument>>,
+}
+
+impl<'a> List<'a> {
+    fn of(documents: &'a [ListedDocument]) -> Self {
+        let mut list = Self { by_name: HashMap::new(), by_file: HashMap::new() };
+        for listed in documents {
+            let (api_version, kind) = listed.kind.rsplit_once('/').unwrap_or(("", &listed.kind));
+            list.by_name.insert((&listed.name, group(api_version), kind), listed);
+            list.by_file.entry(&listed.path).or_default().push(listed);
+        }
+        list
+    }
+
+    /// The entry of an object: same group and kind, namespace and name.
+    fn find(&self, meta: &Meta, namespace: Option<&str>) -> Option<&'a ListedDocument> {
+        let name = secret::name(namespace?, &meta.name).ok()?;
+        self.by_name.get(&(&name, meta.group(), meta.kind.as_str())).copied()
+    }
+
+    fn of_file(&self, path: &FilePath) -> &[&'a ListedDocument] {
+        self.by_file.get(path).map_or(&[], Vec::as_slice)
+    }
+}
+
+fn class_of(listed: &ListedDocument) -> Class {
+    match listed.class {
+        ListedClass::Handover => Class::Handover,
+        ListedClass::Permanent => Class::Permanent { vault: true },
+    }
+}
+
+/// What makes an object this one: group, kind, namespace, name. The API version is no part of it.
+fn key_of(identity: &Identity) -> (&str, &str, Option<&str>, &str) {
+    let Identity { api_version, kind, namespace, name } = identity;
+    (group(api_version), kind, namespace.as_deref(), name)
+}
+
+/// Two objects of one kind, namespace and name cannot both be applied.
+fn unique(manifests: &[Manifest]) -> Result<(), Refusal> {
+    let mut seen: HashMap<_, &FilePath> = HashMap::with_capacity(manifests.len());
+    for manifest in manifests {
+        if let Some(other) = seen.insert(key_of(manifest.identity()), manifest.file()) {
+            let problem =
+                DocumentProblem::TwoObjects { identity: manifest.identity().to_string(), other: other.clone() };
+            return Err(Refusal::Document { file: manifest.file().clone(), problem });
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn group(api_version: &str) -> &str {
+    api_version.rsplit_once('/').map_or("", |(group, _)| group)
+}
+
+/// A plain object keeps its own namespace, unless a kustomization says another. A Secret's is always written.
+fn writes_namespace(meta: &Meta, input: &Input<'_>) -> bool {
+    meta.is_secret() || input.namespace.is_some()
+}
+
+/// The name of an object that was read whole.
+pub(crate) fn named(object: &Object) -> Result<Meta, Problem> {
+    let missing = DocumentProblem::NotAnObject { field: "metadata.name", line: object.line };
+    object.meta()?.ok_or_else(|| object.problem(missing))
+}
+
+fn first(object: &Object, problems: Vec<(u32, SecretProblem)>) -> Problem {
+    let first = problems.into_iter().next();
+    let (line, problem) = first.unwrap_or((object.line, SecretProblem::ApiVersion));
+    Problem { line, problem: problem.into() }
+}
+
+fn at_file(problem: impl Into<DocumentProblem>) -> Problem {
+    Problem { line: 0, problem: problem.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_knows_an_object_in_any_version_of_its_kind_and_in_no_other_kind() {
+        let listed = |kind: &str| ListedDocument {
+            path: FilePath::parse("a.yaml").unwrap(),
+            name: SecretName::parse("app/db").unwrap(),
+            kind: kind.to_owned(),
+            class: ListedClass::Handover,
+            blob: "0".repeat(40),
+        };
+        let documents = [listed("Secret"), listed("apps/v1/Deployment")];
+        let list = List::of(&documents);
+        let found = |api_version: &str, kind: &str, namespace: &str| {
+            let meta = Meta {
+                api_version: api_version.to_owned(),
+                kind: kind.to_owned(),
+                namespace: None,
+                name: "db".to_owned(),
+            };
+            list.find(&meta, Some(namespace)).map(|listed| listed.kind.as_str())
+        };
+        assert_eq!(found("v1", "Secret", "app"), Some("Secret"));
+        assert_eq!(found("apps/v1beta1", "Deployment", "app"), Some("apps/v1/Deployment"));
+        assert_eq!(found("v1", "Deployment", "app"), None);
+        assert_eq!(found("example.com/v1", "Secret", "app"), None);
+        assert_eq!(found("v1", "Secret", "web"), None);
+    }
+}

@@ -1,0 +1,454 @@
+//! The cases of `tests/render/`: what lies in Git, and what a cluster would get of it. The folder's
+//! README says what each file is.
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "the cases are files, and a test may look at bytes"
+)]
+
+use regent_core::authority::{self, Assumption, Place, Ruling};
+use regent_core::bootstrap::Bootstrap;
+use regent_core::emit::{ChangeKind, Content as Held, Encoding, Manifest};
+use regent_core::evidence::{DocumentList, Holder, ListedClass, ListedDocument, Mirror};
+use regent_core::files::{Content, Files, wanted};
+use regent_core::lint::{self, Finding, Rule, Severity};
+use regent_core::name::{FilePath, HandoverId, SecretName};
+use regent_core::render::{self, Door, Request};
+use regent_core::{DocumentProblem, Refusal};
+use regent_sops::{Keyring, Limits, Plaintext};
+use serde::Deserialize as _;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+const CANARY: &str = "canary-";
+
+struct Case {
+    folder: PathBuf,
+    files: Files,
+    bootstrap: Bootstrap,
+    namespaces: Vec<String>,
+}
+
+/// Who is asked.
+#[derive(Clone, Copy)]
+enum Asked {
+    Git,
+    Nobody,
+    Vault(Door),
+    Unreadable,
+}
+
+#[test]
+fn git_rules_and_values_are_rendered() {
+    assert!(each("git", Asked::Git) >= 38);
+}
+
+#[test]
+fn nobody_was_asked_and_values_are_described() {
+    assert!(each("nobody", Asked::Nobody) >= 2);
+}
+
+#[test]
+fn vault_rules_and_argo_cd_gets_stubs() {
+    assert!(each("vault", Asked::Vault(Door::ArgoCd)) >= 5);
+}
+
+#[test]
+fn vault_rules_and_flux_gets_stubs() {
+    assert!(each("flux", Asked::Vault(Door::Flux)) >= 1);
+}
+
+#[test]
+fn vault_rules_and_the_list_is_unreadable() {
+    assert!(each("unreadable", Asked::Unreadable) >= 10);
+}
+
+#[test]
+fn lint_finds_everything_at_once() {
+    let mut found = 0;
+    for case in cases() {
+        let Ok(expected) = std::fs::read_to_string(case.folder.join("lint.txt")) else { continue };
+        let lines: Vec<String> = case.lint(&keys()).iter().map(line).collect();
+        assert_eq!(lines.join("\n"), expected.trim_end(), "{}", case.name());
+        found += 1;
+    }
+    assert!(found >= 2);
+}
+
+/// Whatever a rendering refuses, lint names as an error, and what renders has none.
+#[test]
+fn lint_and_render_agree() {
+    for case in cases() {
+        let refused = match case.render(Asked::Git) {
+            Err(Refusal::Document { problem: DocumentProblem::NamespaceNotAllowed { .. }, .. }) => continue,
+            answer => answer.is_err(),
+        };
+        let errors = case.lint(&keys()).into_iter().filter(|finding| finding.severity == Severity::Error);
+        let errors: Vec<String> = errors.map(|finding| line(&finding)).collect();
+        assert_eq!(refused, !errors.is_empty(), "{}: {errors:?}", case.name());
+    }
+}
+
+#[test]
+fn lint_without_an_identity_says_so_and_sees_what_ciphertext_tells() {
+    let case = case("a-number-is-refused");
+    let rules: Vec<Rule> = case.lint(&Keyring::default()).iter().map(|finding| finding.rule).collect();
+    assert_eq!(rules, [Rule::NotOpened, Rule::SecretInvalid]);
+}
+
+#[test]
+fn stubs_need_no_identity() {
+    for case in cases() {
+        let open = case.render(Asked::Vault(Door::ArgoCd)).map(json_lines);
+        let closed = case.render_with(Asked::Vault(Door::ArgoCd), &Keyring::default()).map(json_lines);
+        assert_eq!(open, closed, "{}", case.name());
+    }
+}
+
+#[test]
+fn the_answer_is_the_same_to_the_byte_whenever_it_is_asked() {
+    for case in cases() {
+        for encoding in [Encoding::Json, Encoding::Yaml] {
+            let bytes = |manifests: Vec<Manifest>| {
+                manifests.into_iter().map(|m| m.into_bytes(encoding).unwrap().expose().to_vec()).collect::<Vec<_>>()
+            };
+            assert_eq!(case.render(Asked::Git).map(bytes), case.render(Asked::Git).map(bytes), "{}", case.name());
+        }
+    }
+}
+
+#[test]
+fn the_order_in_which_files_were_gathered_does_not_count() {
+    for case in cases() {
+        let mut backwards = Files::default();
+        let mut paths = file_paths(&case.folder.join("root"));
+        paths.reverse();
+        for path in paths {
+            gather(&case.folder.join("root"), &path, &mut backwards);
+        }
+        let there = case.render(Asked::Git).map(json_lines);
+        let turned = Case { files: backwards, ..case };
+        assert_eq!(there, turned.render(Asked::Git).map(json_lines), "{}", turned.name());
+    }
+}
+
+#[test]
+fn yaml_and_json_say_the_same() {
+    for case in cases() {
+        let Ok(manifests) = case.render(Asked::Git) else { continue };
+        let json = json_lines(manifests);
+        let yaml = case.render(Asked::Git).unwrap().into_iter().map(|manifest| {
+            let bytes = manifest.into_bytes(Encoding::Yaml).unwrap();
+            yaml_serde::from_slice::<Value>(bytes.expose()).unwrap()
+        });
+        assert_eq!(json, yaml.collect::<Vec<_>>(), "{}", case.name());
+    }
+}
+
+#[test]
+fn no_secret_shows_in_a_preview_a_refusal_or_a_finding() {
+    let mut values = 0;
+    for case in cases() {
+        for asked in [Asked::Git, Asked::Nobody, Asked::Vault(Door::Flux), Asked::Unreadable] {
+            match case.render(asked) {
+                Ok(manifests) => {
+                    for manifest in manifests.iter().filter(|manifest| manifest.content() != Held::Plain) {
+                        values += 1;
+                        for encoding in [Encoding::Json, Encoding::Yaml] {
+                            let text = text_of(&manifest.preview(encoding).unwrap());
+                            assert!(!holds_canary(&text), "{}: {text}", case.name());
+                            assert!(text.contains("not for apply"), "{text}");
+                        }
+                    }
+                }
+                Err(refusal) => {
+                    let text = format!("{refusal} {refusal:?}");
+                    assert!(!holds_canary(&text), "{}: {text}", case.name());
+                }
+            }
+        }
+        let text = format!("{:?}", case.lint(&keys()));
+        assert!(!holds_canary(&text), "{}: {text}", case.name());
+    }
+    assert!(values > 20);
+}
+
+#[test]
+fn no_stub_holds_a_value() {
+    for case in cases() {
+        for asked in [Asked::Vault(Door::ArgoCd), Asked::Vault(Door::Flux), Asked::Unreadable] {
+            for manifest in case.render(asked).into_iter().flatten() {
+                assert_ne!(manifest.content(), Held::Values);
+                if manifest.content() == Held::Stub {
+                    let bytes = manifest.into_bytes(Encoding::Json).unwrap();
+                    let object: Value = serde_json::from_slice(bytes.expose()).unwrap();
+                    assert!(object.get("data").is_none() && object.get("stringData").is_none(), "{object}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn where_nobody_was_asked_no_bytes_leave() {
+    for manifest in case("classes").render(Asked::Nobody).unwrap() {
+        assert_eq!(manifest.into_bytes(Encoding::Json).err(), Some(Refusal::Unasked));
+    }
+}
+
+#[test]
+fn without_the_key_the_whole_answer_is_an_error() {
+    let answer = case("classes").render_with(Asked::Git, &Keyring::default());
+    assert!(matches!(
+        answer.err(),
+        Some(Refusal::Document { problem: DocumentProblem::Sops(regent_sops::Error::NoKey(_)), .. })
+    ));
+}
+
+#[test]
+fn a_folder_without_regent_yaml_is_described_and_its_documentation_passed_over() {
+    let mut case = case("classes");
+    insert(&mut case.files, "README.md", Content::NotRead);
+    assert_eq!(without_bootstrap(&case).unwrap().len(), 4);
+    insert(&mut case.files, "install.sh", Content::NotRead);
+    assert!(matches!(without_bootstrap(&case).err(), Some(Refusal::Files(_))));
+}
+
+fn without_bootstrap(case: &Case) -> Result<Vec<Manifest>, Refusal> {
+    render::render(&Request {
+        files: &case.files,
+        bootstrap: None,
+        ruling: &Ruling::unasked(),
+        keys: &keys(),
+        namespaces: &case.namespaces,
+        limits: &Limits::default(),
+        door: Door::ArgoCd,
+    })
+}
+
+#[test]
+fn what_a_source_could_not_read_stops_the_answer() {
+    let problems: [(&str, Content, &str); 4] = [
+        ("big.yaml", Content::TooLarge { size: 6 << 20 }, "it has 6291456 bytes, more than the 5242880 that are read"),
+        ("link.yaml", Content::BadLink, "it is a link that leaves the tree, dangles or loops"),
+        ("socket.yaml", Content::Special, "it is neither a file nor a folder"),
+        ("lost.yaml", Content::NotRead, "it was not read"),
+    ];
+    for (name, content, problem) in problems {
+        let mut case = case("classes");
+        insert(&mut case.files, name, content);
+        assert_eq!(case.render(Asked::Git).err().unwrap().to_string(), format!("{name}: {problem}"));
+    }
+}
+
+#[test]
+fn sources_read_what_may_be_a_manifest_and_nothing_hidden() {
+    for yes in [
+        "a.yaml",
+        "a.yml",
+        "a.json",
+        "a.yaml.age",
+        "a.asc",
+        "a.gpg",
+        "a.pgp",
+        "regent.yaml",
+        "Chart.yaml",
+        "Kustomization",
+    ] {
+        assert!(wanted(yes), "{yes}");
+    }
+    for no in [".sops.yaml", ".a.yaml", "README.md", "a.env", "a.ini", "a", "a.yaml.bak", "id_rsa"] {
+        assert!(!wanted(no), "{no}");
+    }
+}
+
+#[test]
+fn a_change_names_keys_and_no_values() {
+    let old = case("classes").render(Asked::Git).unwrap();
+    let new = case("classes").render(Asked::Vault(Door::ArgoCd)).unwrap();
+    assert_eq!(old[0].changes_since(&case("classes").render(Asked::Git).unwrap()[0]), []);
+    let changes: Vec<_> = new[0].changes_since(&old[0]).into_iter().map(|change| (change.path, change.kind)).collect();
+    let annotation = |name: &str| format!("metadata.annotations.{name}");
+    assert_eq!(
+        changes,
+        [
+            ("data.password".to_owned(), ChangeKind::Removed),
+            (annotation("argocd.argoproj.io/hook"), ChangeKind::Added),
+            (annotation("argocd.argoproj.io/sync-options"), ChangeKind::Changed),
+            (annotation("kustomize.toolkit.fluxcd.io/prune"), ChangeKind::Removed),
+        ]
+    );
+}
+
+/// Renders every case that has an expectation of this name; tells how many there are.
+fn each(question: &str, asked: Asked) -> usize {
+    let mut asked_for = 0;
+    for case in cases() {
+        let expected = std::fs::read_to_string(case.folder.join(format!("{question}.yaml")));
+        let refused = std::fs::read_to_string(case.folder.join(format!("{question}.refused")));
+        match (expected, refused, case.render(asked)) {
+            (Ok(expected), Err(_), Ok(manifests)) => {
+                assert_eq!(shown(manifests, asked), objects(&expected), "{}", case.name());
+            }
+            (Err(_), Ok(refused), Err(refusal)) => {
+                assert_eq!(refusal.to_string(), refused.trim_end(), "{}", case.name());
+            }
+            (Err(_), Err(_), _) => continue,
+            (Ok(_), _, Err(refusal)) => panic!("{}: refused: {refusal}", case.name()),
+            (_, Ok(_), Ok(_)) => panic!("{}: not refused", case.name()),
+        }
+        asked_for += 1;
+    }
+    asked_for
+}
+
+fn shown(manifests: Vec<Manifest>, asked: Asked) -> Vec<Value> {
+    match asked {
+        Asked::Nobody => {
+            let preview = |manifest: &Manifest| text_of(&manifest.preview(Encoding::Json).unwrap());
+            manifests.iter().map(|manifest| serde_json::from_str(&preview(manifest)).unwrap()).collect()
+        }
+        Asked::Git | Asked::Vault(_) | Asked::Unreadable => json_lines(manifests),
+    }
+}
+
+fn json_lines(manifests: Vec<Manifest>) -> Vec<Value> {
+    let bytes = manifests.into_iter().map(|manifest| manifest.into_bytes(Encoding::Json).unwrap());
+    bytes.map(|bytes| serde_json::from_slice(bytes.expose()).unwrap()).collect()
+}
+
+fn text_of(preview: &Plaintext) -> String {
+    String::from_utf8(preview.expose().to_vec()).unwrap()
+}
+
+fn objects(yaml: &str) -> Vec<Value> {
+    let documents = yaml_serde::Deserializer::from_str(yaml).map(|document| Value::deserialize(document).unwrap());
+    documents.filter(|document| !document.is_null()).collect()
+}
+
+fn line(finding: &Finding) -> String {
+    let file = finding.file.as_ref().map_or("regent.yaml", FilePath::as_str);
+    let at = finding.line.map(|line| format!(":{line}")).unwrap_or_default();
+    format!("{file}{at} {} {}", finding.severity.name(), finding.rule.id())
+}
+
+fn holds_canary(text: &str) -> bool {
+    // `canary-` in base64 begins so.
+    text.contains(CANARY) || text.contains("Y2FuYXJ5L")
+}
+
+impl Case {
+    fn name(&self) -> String {
+        self.folder.file_name().unwrap().to_string_lossy().into_owned()
+    }
+
+    fn render(&self, asked: Asked) -> Result<Vec<Manifest>, Refusal> {
+        self.render_with(asked, &keys())
+    }
+
+    fn render_with(&self, asked: Asked, keys: &Keyring) -> Result<Vec<Manifest>, Refusal> {
+        let vault = |documents| {
+            let handover = HandoverId::parse("6b4e0a0e-7d0a-4b4e-9d3b-0d5a3f6f4a11").unwrap();
+            let holder = Holder::Vault { epoch: self.bootstrap.epoch, handover, mirror: Mirror::Complete };
+            authority::rule(&self.bootstrap, &Place::default(), &holder, documents).unwrap()
+        };
+        let (ruling, door) = match asked {
+            Asked::Git => {
+                let place = Place::default();
+                (Ruling::assume(Assumption::Git, Some(&self.bootstrap), &place, None).unwrap(), Door::ArgoCd)
+            }
+            Asked::Nobody => (Ruling::unasked(), Door::ArgoCd),
+            Asked::Vault(door) => (vault(DocumentList::Readable(self.handed_over())), door),
+            Asked::Unreadable => (vault(DocumentList::Unreadable), Door::ArgoCd),
+        };
+        render::render(&Request {
+            files: &self.files,
+            bootstrap: Some(&self.bootstrap),
+            ruling: &ruling,
+            keys,
+            namespaces: &self.namespaces,
+            limits: &Limits::default(),
+            door,
+        })
+    }
+
+    fn lint(&self, keys: &Keyring) -> Vec<Finding> {
+        lint::lint(&lint::Request {
+            files: &self.files,
+            bootstrap: Some(&self.bootstrap),
+            bootstraps_above: &[],
+            keys,
+            limits: &Limits::default(),
+        })
+    }
+
+    fn handed_over(&self) -> Vec<ListedDocument> {
+        let Ok(text) = std::fs::read_to_string(self.folder.join("handed-over.yaml")) else { return Vec::new() };
+        let entries: Vec<Value> = yaml_serde::from_str(&text).unwrap();
+        let entry = |value: &Value| {
+            let field = |name: &str| value[name].as_str().unwrap().to_owned();
+            ListedDocument {
+                path: FilePath::parse(&field("path")).unwrap(),
+                name: SecretName::parse(&field("name")).unwrap(),
+                kind: field("kind"),
+                class: if field("class") == "permanent" { ListedClass::Permanent } else { ListedClass::Handover },
+                blob: "0".repeat(40),
+            }
+        };
+        entries.iter().map(entry).collect()
+    }
+}
+
+fn cases() -> Vec<Case> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/render");
+    let mut names: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    names.sort();
+    names.into_iter().filter(|path| path.is_dir()).map(|path| load(&path)).collect()
+}
+
+fn case(name: &str) -> Case {
+    load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/render").join(name))
+}
+
+fn load(folder: &Path) -> Case {
+    let root = folder.join("root");
+    let mut files = Files::default();
+    for path in file_paths(&root) {
+        gather(&root, &path, &mut files);
+    }
+    let own = FilePath::parse(Bootstrap::FILE_NAME).unwrap();
+    let Some(Content::Bytes(bytes)) = files.get(&own) else { panic!("{} has no regent.yaml", folder.display()) };
+    let bootstrap = Bootstrap::parse(&own, bytes).unwrap();
+    let namespaces = std::fs::read_to_string(folder.join("namespaces")).unwrap_or_else(|_| "*".to_owned());
+    let namespaces = namespaces.lines().map(str::to_owned).collect();
+    Case { folder: folder.to_owned(), files, bootstrap, namespaces }
+}
+
+/// What a source does: a file that is not wanted is not read.
+fn gather(root: &Path, path: &Path, files: &mut Files) {
+    let relative = path.strip_prefix(root).unwrap().to_str().unwrap();
+    let is_wanted = wanted(path.file_name().unwrap().to_str().unwrap());
+    let content = if is_wanted { Content::Bytes(std::fs::read(path).unwrap()) } else { Content::NotRead };
+    insert(files, relative, content);
+}
+
+fn insert(files: &mut Files, path: &str, content: Content) {
+    assert!(files.insert(FilePath::parse(path).unwrap(), content));
+}
+
+fn file_paths(folder: &Path) -> Vec<PathBuf> {
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { paths.extend(file_paths(&path)) } else { paths.push(path) }
+    }
+    paths.sort();
+    paths
+}
+
+fn keys() -> Keyring {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/render/key.txt");
+    let mut keyring = Keyring::default();
+    keyring.load("key.txt", &std::fs::read(path).unwrap(), &[]).unwrap();
+    keyring
+}
