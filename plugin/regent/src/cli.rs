@@ -1,0 +1,429 @@
+//! What one can type, and the help that teaches it.
+
+use crate::config::{self, ENVIRONMENT, REGENT_CONFIG};
+use crate::failure::EXIT_CODES;
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use std::path::PathBuf;
+
+/// Git rules the secrets of a cluster only until Vault comes of age.
+///
+/// A cluster needs secrets before it has a secrets manager. People encrypt those in Git with SOPS, age
+/// or PGP. regent opens them until Vault has taken them over, and never renders a value after.
+#[derive(Parser)]
+#[command(name = "regent", version, arg_required_else_help = true, max_term_width = 100)]
+#[command(disable_help_subcommand = false, subcommand_required = true)]
+#[command(after_help = "`regent COMMAND --help` shows examples; `regent --help` exit codes and environment variables.")]
+#[command(after_long_help = after_long_help())]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// When to use colours.
+    ///
+    /// `auto`: on a terminal, unless `NO_COLOR` is set.
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value = "auto")]
+    pub(crate) color: ColorArg,
+}
+
+/// The commands.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Open one encrypted file: the key holder's tool, no front door.
+    ///
+    /// Any SOPS file (YAML, JSON, dotenv, INI, binary) or a file that age or PGP encrypted as a whole
+    /// (`.age`, `.asc`, `.gpg`, `.pgp`). The MAC is checked before anything is shown. No authority is
+    /// asked: who holds the key can read the file, whoever rules.
+    #[command(after_long_help = OPEN_EXAMPLES)]
+    Open(OpenArgs),
+    /// Show what the cluster would get.
+    ///
+    /// Renders a folder, or a revision of a Git repository without a checkout. Values are described, not
+    /// written, unless `--reveal` is given; that needs an authority that says git, or `--assume git`.
+    #[command(after_long_help = RENDER_EXAMPLES)]
+    Render(RenderArgs),
+    /// Check every document, without a cluster.
+    ///
+    /// Opens each document, checks its MAC, its recipients, its class and its validity, and names all that
+    /// is wrong. For pre-commit hooks and CI.
+    #[command(after_long_help = LINT_EXAMPLES)]
+    Lint(LintArgs),
+    /// Write a first regent.yaml, .sops.yaml and an example Secret.
+    ///
+    /// Nothing that exists is overwritten.
+    #[command(after_long_help = NEW_EXAMPLES)]
+    New(NewArgs),
+    /// Tell phase, authority, and what opens what.
+    ///
+    /// Compares the authority's witnesses with regent.yaml, and shows for each document its class, why it has
+    /// that class, and which identities at hand open it. Only public parts are compared; nothing is decrypted.
+    #[command(after_long_help = STATUS_EXAMPLES)]
+    Status(StatusArgs),
+    /// Create the authority: Git rules from here on. On purpose, once.
+    ///
+    /// Writes git(epoch) into the authority store, together with the root and the place in Vault that
+    /// regent.yaml names. Refused where any witness of any epoch exists. In a Git repository the root is
+    /// regent.yaml's folder in it.
+    #[command(after_long_help = INIT_EXAMPLES)]
+    Init(InitArgs),
+    /// Explain a code, such as P5.
+    ///
+    /// Every error carries a code, as in `regent: error[P5]`. Without a code all of them are listed.
+    #[command(after_long_help = EXPLAIN_EXAMPLES)]
+    Explain(ExplainArgs),
+    /// Print a shell completion script.
+    #[command(after_long_help = COMPLETIONS_EXAMPLES)]
+    Completions(CompletionsArgs),
+}
+
+/// Identities.
+#[derive(Args, Clone, Default)]
+pub(crate) struct KeyArgs {
+    /// Key file, or folder of key files (repeatable).
+    ///
+    /// age identities, SSH private keys, PGP secret keys. Of a folder every file is read, except
+    /// dot-files and `*.pub`; one that cannot be used is an error. Where `-i` is given, nothing else is
+    /// used. Otherwise the keys that `sops` would use are: `SOPS_AGE_KEY`, `SOPS_AGE_KEY_FILE`,
+    /// `SOPS_AGE_SSH_PRIVATE_KEY_FILE`, `~/.config/sops/age/keys.txt`, `~/.ssh/id_ed25519`, `~/.ssh/id_rsa`.
+    #[arg(short = 'i', long = "identity", value_name = "FILE|DIR", value_hint = ValueHint::AnyPath)]
+    #[arg(help_heading = "Identities")]
+    pub(crate) identities: Vec<PathBuf>,
+    /// File with the passphrase of protected key files.
+    ///
+    /// Tried on every key file that is protected; a line break at its end is not part of it. regent never
+    /// asks on a terminal.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Identities")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+}
+
+/// Where manifests are read from.
+#[derive(Args, Clone, Default)]
+pub(crate) struct SourceArgs {
+    /// Folder with manifests; the current one where nothing is given.
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with_all = ["repo", "revision", "path"])]
+    pub(crate) dir: Option<PathBuf>,
+    /// Git repository, read from its object database (no checkout).
+    #[arg(long, value_name = "REPO", requires = "revision", value_hint = ValueHint::DirPath, help_heading = "Git")]
+    pub(crate) repo: Option<PathBuf>,
+    /// Branch, tag or commit.
+    #[arg(long, value_name = "REV", requires = "repo", help_heading = "Git")]
+    pub(crate) revision: Option<String>,
+    /// Folder in the repository.
+    #[arg(long, value_name = "PATH", requires = "repo", help_heading = "Git")]
+    pub(crate) path: Option<String>,
+}
+
+/// Where the authority's witnesses are.
+#[derive(Args, Clone, Default)]
+pub(crate) struct StoreArgs {
+    /// The operator's file (`kind: RegentConfig`); by default what `REGENT_CONFIG` names.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Authority")]
+    pub(crate) config: Option<PathBuf>,
+    /// Folder of the authority store, instead of the one in the operator's file.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Authority")]
+    pub(crate) store: Option<PathBuf>,
+}
+
+/// `regent open`.
+#[derive(Args)]
+pub(crate) struct OpenArgs {
+    /// The file, `-` for standard input.
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) keys: KeyArgs,
+    /// Input type; by file name where not given, as `sops` does.
+    #[arg(long, value_enum, value_name = "TYPE")]
+    pub(crate) input_type: Option<FormatArg>,
+    /// Output type; the input's where not given.
+    #[arg(long, value_enum, value_name = "TYPE")]
+    pub(crate) output_type: Option<FormatArg>,
+    /// Write the values instead of describing them.
+    #[arg(long)]
+    pub(crate) reveal: bool,
+}
+
+/// A store of SOPS.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum FormatArg {
+    Yaml,
+    Json,
+    Dotenv,
+    Ini,
+    Binary,
+}
+
+/// `regent render`.
+#[derive(Args)]
+pub(crate) struct RenderArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    #[command(flatten)]
+    pub(crate) keys: KeyArgs,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+    /// Who is authoritative, instead of asking.
+    ///
+    /// `git` is refused against a readable store that says vault.
+    #[arg(long, value_enum, value_name = "WHO", help_heading = "Authority")]
+    pub(crate) assume: Option<AssumeArg>,
+    /// Write the values instead of describing them.
+    #[arg(long)]
+    pub(crate) reveal: bool,
+    /// Output encoding: YAML documents, or one JSON object a line.
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "yaml")]
+    pub(crate) output: OutputArg,
+    /// Render again when files, keys or the branch change, and print what changed.
+    #[arg(long)]
+    pub(crate) watch: bool,
+}
+
+/// `--assume`.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AssumeArg {
+    /// Values are rendered.
+    Git,
+    /// No value is rendered.
+    Vault,
+}
+
+/// `--output`.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputArg {
+    Yaml,
+    Json,
+}
+
+/// `regent lint`.
+#[derive(Args)]
+pub(crate) struct LintArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    #[command(flatten)]
+    pub(crate) keys: KeyArgs,
+    /// Output format.
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "human")]
+    pub(crate) output: LintOutputArg,
+}
+
+/// `regent lint --output`.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LintOutputArg {
+    /// A line a finding.
+    Human,
+    /// For programs.
+    Json,
+    /// For code scanning.
+    Sarif,
+}
+
+/// Output for people or for programs.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReportOutputArg {
+    /// For people: a table on a terminal, plain columns elsewhere.
+    Human,
+    /// For programs.
+    Json,
+}
+
+/// `regent new`.
+#[derive(Args)]
+pub(crate) struct NewArgs {
+    /// Folder to write into; made where it does not exist.
+    #[arg(default_value = ".", value_hint = ValueHint::DirPath)]
+    pub(crate) dir: PathBuf,
+    /// Name of the authority; the folder's own name where not given.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// age recipient that every Secret is encrypted to (repeatable).
+    #[arg(long, value_name = "age1..|ssh-..")]
+    pub(crate) recipient: Vec<String>,
+}
+
+/// `regent status`.
+#[derive(Args)]
+pub(crate) struct StatusArgs {
+    /// Folder with regent.yaml.
+    #[arg(default_value = ".", value_hint = ValueHint::DirPath)]
+    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) keys: KeyArgs,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+    /// Output format.
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "human")]
+    pub(crate) output: ReportOutputArg,
+}
+
+/// `regent init`.
+#[derive(Args)]
+pub(crate) struct InitArgs {
+    /// Folder with regent.yaml.
+    #[arg(default_value = ".", value_hint = ValueHint::DirPath)]
+    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+    /// Show what would be written, and write nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask; needed where standard input is no terminal.
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+}
+
+/// `regent explain`.
+#[derive(Args)]
+pub(crate) struct ExplainArgs {
+    /// The code, such as P5; all of them where not given.
+    pub(crate) code: Option<String>,
+    /// Output format.
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "human")]
+    pub(crate) output: ReportOutputArg,
+}
+
+/// `regent completions`.
+#[derive(Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell.
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// `--color`.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ColorArg {
+    Auto,
+    Always,
+    Never,
+}
+
+impl ColorArg {
+    /// Makes every stream of `anstream` follow the choice.
+    pub(crate) fn apply(self) {
+        match self {
+            Self::Auto => anstream::ColorChoice::Auto,
+            Self::Always => anstream::ColorChoice::AlwaysAnsi,
+            Self::Never => anstream::ColorChoice::Never,
+        }
+        .write_global();
+    }
+}
+
+impl Cli {
+    /// Parses what was typed; what may also stand in the environment is filled in. An empty variable counts as not
+    /// set, which clap's own `env` would refuse.
+    pub(crate) fn read() -> Self {
+        let mut cli = Self::parse();
+        let store = match &mut cli.command {
+            Command::Render(args) => Some(&mut args.store),
+            Command::Status(args) => Some(&mut args.store),
+            Command::Init(args) => Some(&mut args.store),
+            Command::Open(_) | Command::Lint(_) | Command::New(_) | Command::Explain(_) | Command::Completions(_) => {
+                None
+            }
+        };
+        if let Some(store) = store.filter(|store| store.config.is_none()) {
+            store.config = config::variable(REGENT_CONFIG).map(PathBuf::from);
+        }
+        cli
+    }
+}
+
+/// What `regent --help` ends with.
+fn after_long_help() -> String {
+    let widest = ENVIRONMENT.iter().map(|variable| variable.name.len()).max().unwrap_or_default();
+    let exits: Vec<String> = EXIT_CODES.iter().map(|(code, meaning)| format!("  {code:<4}{meaning}\n")).collect();
+    let variables: Vec<String> =
+        ENVIRONMENT.iter().map(|variable| format!("  {:<widest$}  {}", variable.name, variable.meaning)).collect();
+    format!("{START_HERE}\n\nExit codes:\n{}\nEnvironment:\n{}", exits.concat(), variables.join("\n"))
+}
+
+const START_HERE: &str = "\
+Start here:
+  regent new clusters/prod --recipient age1..   write regent.yaml, .sops.yaml and an example
+  regent render clusters/prod -i key.txt        what the cluster would get, values described
+  regent explain                                every rule and every error code";
+
+const OPEN_EXAMPLES: &str = "\
+Examples:
+  regent open db.sops.yaml                          values described, with the keys that `sops` would use
+  regent open db.sops.yaml -i key.txt --reveal      the file as it was before encryption
+  regent open .env.sops --input-type dotenv --output-type json
+  ssh host cat db.sops.json | regent open - --input-type json
+  regent open backup.tar.age -i keys/ --reveal > backup.tar";
+
+const RENDER_EXAMPLES: &str = "\
+Examples:
+  regent render clusters/prod -i key.txt            any folder of SOPS manifests, values described
+  regent render --repo . --revision main --path clusters/prod
+  regent render clusters/prod --config regent-config.yaml --reveal | kubectl apply --server-side -f -
+  regent render clusters/prod --assume vault        what is left once Vault rules: no value
+  regent render clusters/prod --watch";
+
+const LINT_EXAMPLES: &str = "\
+Examples:
+  regent lint                                       the current folder
+  regent lint --repo . --revision HEAD --path clusters/prod
+  regent lint clusters/prod --output sarif > regent.sarif";
+
+const NEW_EXAMPLES: &str = "\
+Examples:
+  regent new clusters/prod --recipient age1..       the authority is called `prod`
+  regent new . --name staging --recipient \"$(age-keygen -y root.txt)\" --recipient \"$(age-keygen -y cluster.txt)\"";
+
+const STATUS_EXAMPLES: &str = "\
+Examples:
+  regent status clusters/prod                       without an authority: what opens what
+  regent status clusters/prod --store /var/lib/regent
+  regent status clusters/prod -i keys/ --output json";
+
+const INIT_EXAMPLES: &str = "\
+Examples:
+  regent init clusters/prod --store /var/lib/regent --dry-run
+  regent init clusters/prod --config regent-config.yaml";
+
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  regent explain                                    every code in a line
+  regent explain P5                                 what it means, why, and what to do
+  regent explain --output json";
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  regent completions bash > /etc/bash_completion.d/regent
+  regent completions zsh > \"${fpath[1]}/_regent\"
+  regent completions fish > ~/.config/fish/completions/regent.fish";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_has_no_contradiction() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_and_every_option_has_help_and_examples() {
+        for command in Cli::command().get_subcommands() {
+            let name = command.get_name();
+            assert!(command.get_about().is_some(), "{name}");
+            assert!(command.get_after_long_help().is_some_and(|help| help.to_string().contains("Examples:")), "{name}");
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{name} {}", argument.get_id());
+                assert!(!argument.is_hide_set(), "{name} {}", argument.get_id());
+            }
+        }
+    }
+
+    #[test]
+    fn the_help_names_every_environment_variable_and_exit_code() {
+        let help = Cli::command().render_long_help().to_string();
+        for variable in &ENVIRONMENT {
+            assert!(help.contains(variable.name), "{}", variable.name);
+        }
+        for (_, meaning) in EXIT_CODES {
+            assert!(help.contains(meaning), "{meaning}");
+        }
+    }
+}

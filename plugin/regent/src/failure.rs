@@ -1,0 +1,715 @@
+//! Every failure once: exit code, stable name, public sentence, way out. The only file that knows codes.
+
+use regent_core::authority::{AuthorityRefusal, Rule};
+use regent_core::files::{FileProblem, FilesError};
+use regent_core::rules::RuleRefusal;
+use regent_core::{DocumentProblem, Refusal};
+use regent_sops::IdentityProblem;
+use std::io::{ErrorKind, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Why a command did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// Core says no.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// A file does not open: its name and why.
+    #[error("cannot open {file}: {error}")]
+    Open {
+        /// The file as it was typed.
+        file: String,
+        /// Why.
+        error: regent_sops::Error,
+    },
+    /// An identity cannot be used; the error names the key file.
+    #[error("cannot use {0}")]
+    Identity(regent_sops::Error),
+    /// The embedded authority store is not what it should be.
+    #[error("cannot use the authority store {folder}: {problem}")]
+    Store {
+        /// Its folder.
+        folder: String,
+        /// The rule it breaks.
+        problem: String,
+    },
+    /// `init` where a witness is.
+    #[error("authority `{name}` exists: {witness}")]
+    Exists {
+        /// The authority.
+        name: String,
+        /// What is there.
+        witness: String,
+    },
+    /// `init` where Git says that the epoch is over.
+    #[error("{file} says that epoch {epoch} was handed over (`closed: {handover}`)")]
+    Closed {
+        /// The `regent.yaml`.
+        file: String,
+        /// E.
+        epoch: u32,
+        /// The handover.
+        handover: String,
+    },
+    /// The world: a file that cannot be read, a repository, a store.
+    #[error("cannot {what} {name}: {reason}")]
+    World {
+        /// `read`, `write`, ...
+        what: &'static str,
+        /// The thing.
+        name: String,
+        /// The system's own words.
+        reason: String,
+    },
+    /// The command line asks for what does not go together.
+    #[error("{0}")]
+    Usage(String),
+    /// Whoever read the output stopped; not worth a word.
+    #[error("the output was closed")]
+    OutputClosed,
+    /// A case that regent does not know; the panic was reported where it happened.
+    #[error("regent met a case that it does not know")]
+    Bug,
+}
+
+/// Exit codes, as a shell sees them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// What was asked is done.
+    Done = 0,
+    /// A rule says no.
+    Refused = 1,
+    /// The command line, a file it names, or the machine.
+    Usage = 2,
+    /// A document cannot be opened.
+    Document = 3,
+    /// The authority is unknown or absent.
+    Authority = 4,
+    /// A person decides.
+    Person = 5,
+    /// A bug.
+    Bug = 70,
+}
+
+/// The exit codes of the help.
+pub(crate) const EXIT_CODES: [(u8, &str); 7] = [
+    (Exit::Done as u8, "done"),
+    (Exit::Refused as u8, "refused by a rule"),
+    (Exit::Usage as u8, "usage: the command line, a configuration file, or a file that cannot be read or written"),
+    (Exit::Document as u8, "a document cannot be opened"),
+    (Exit::Authority as u8, "the authority is unknown or absent: try again, or `regent init`"),
+    (Exit::Person as u8, "witnesses contradict each other: a person decides"),
+    (Exit::Bug as u8, "a bug in regent"),
+];
+
+/// Stable names: what stands in `regent: error[..]`, and what `regent explain` explains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Code {
+    P0,
+    P1,
+    P2,
+    P3,
+    P4,
+    P5,
+    P6,
+    Allow,
+    Exists,
+    Closed,
+    Unasked,
+    Store,
+    Config,
+    Files,
+    Object,
+    ClearSecret,
+    EncryptedKind,
+    Namespace,
+    Twice,
+    NotListed,
+    Secret,
+    Gate,
+    MacScope,
+    NoKey,
+    Mac,
+    Value,
+    Metadata,
+    Syntax,
+    Limit,
+    Envelope,
+    Emit,
+    Identity,
+    Io,
+    Usage,
+    /// The last one: [`Code::COUNT`] counts on it.
+    Bug,
+}
+
+/// What `regent explain` tells of a code.
+pub(crate) struct Entry {
+    /// The stable name.
+    pub(crate) name: &'static str,
+    /// Exit codes it ends with; empty for an answer that is no error.
+    pub(crate) exits: &'static [Exit],
+    /// One line.
+    pub(crate) meaning: &'static str,
+    /// Why the rule exists.
+    pub(crate) why: &'static str,
+    /// The way out; a hint under the error.
+    pub(crate) way_out: &'static str,
+}
+
+impl Failure {
+    /// A failure of the file system.
+    pub(crate) fn io(what: &'static str, path: &Path, error: &std::io::Error) -> Self {
+        Self::World { what, name: path.display().to_string(), reason: reason(error) }
+    }
+
+    /// A failure of standard output.
+    pub(crate) fn output(error: &std::io::Error) -> Self {
+        if error.kind() == ErrorKind::BrokenPipe {
+            return Self::OutputClosed;
+        }
+        Self::World { what: "write", name: "standard output".to_owned(), reason: reason(error) }
+    }
+
+    /// Prints error and hint to standard error and gives the exit code.
+    pub(crate) fn report(&self) -> ExitCode {
+        if !matches!(self, Self::OutputClosed) {
+            let code = self.code().entry().name;
+            let (error, hint, off) = ("\x1b[1;31m", "\x1b[1;36m", "\x1b[0m");
+            let mut stderr = anstream::stderr().lock();
+            // Nothing is left to be done about a standard error that cannot be written.
+            let _ = writeln!(stderr, "regent: {error}error[{code}]{off}: {}", one_line(&self.to_string()));
+            // A command line that was mistyped needs no more explanation.
+            let more =
+                if self.code() == Code::Usage { String::new() } else { format!("; more: `regent explain {code}`") };
+            let _ = writeln!(stderr, "regent: {hint}hint{off}: {}{more}", self.hint());
+        }
+        self.exit_code()
+    }
+
+    /// The exit code alone.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.verdict().1 as u8)
+    }
+
+    /// The stable name.
+    pub(crate) fn code(&self) -> Code {
+        self.verdict().0
+    }
+
+    /// The way out: the code's own, or more to the point where the failure knows more.
+    fn hint(&self) -> String {
+        if let Some(program) = self.missing_plugin() {
+            return format!("one recipient needs the program `{program}` in PATH");
+        }
+        if let Self::Refused(Refusal::Files(error)) = self {
+            return error.way_out();
+        }
+        if let Self::Identity(regent_sops::Error::Identity { problem, .. }) = self
+            && let Some(way_out) = way_out_of_identity(*problem)
+        {
+            return way_out.to_owned();
+        }
+        self.code().entry().way_out.to_owned()
+    }
+
+    /// The program of an age plugin that a recipient asks for and that is not in `PATH`.
+    fn missing_plugin(&self) -> Option<String> {
+        use regent_sops::Error;
+        let (Self::Open { error, .. } | Self::Refused(Refusal::Document { problem: DocumentProblem::Sops(error), .. })) =
+            self
+        else {
+            return None;
+        };
+        let (Error::NoKey(report) | Error::TooFewParts { report, .. }) = error else { return None };
+        report.recipients.iter().find_map(|recipient| {
+            // A report names kind and recipient: `age age1yubikey1..`.
+            let name = crate::keys::plugin_of_recipient(recipient.rsplit(' ').next()?)?;
+            (!crate::keys::plugin_is_installed(name)).then(|| format!("age-plugin-{name}"))
+        })
+    }
+
+    /// The one match: every failure's code and exit.
+    fn verdict(&self) -> (Code, Exit) {
+        match self {
+            Self::Refused(refusal) => of_refusal(refusal),
+            Self::Open { error, .. } | Self::Identity(error) => of_ciphertext(error),
+            Self::Store { .. } => (Code::Store, Exit::Authority),
+            Self::Exists { .. } => (Code::Exists, Exit::Refused),
+            Self::Closed { .. } => (Code::Closed, Exit::Refused),
+            Self::World { .. } => (Code::Io, Exit::Usage),
+            Self::Usage(_) => (Code::Usage, Exit::Usage),
+            // The reader has what it wanted, as `regent explain | head` shows.
+            Self::OutputClosed => (Code::Io, Exit::Done),
+            Self::Bug => (Code::Bug, Exit::Bug),
+        }
+    }
+}
+
+/// What helps with one key file, where that is more than what helps with any.
+fn way_out_of_identity(problem: IdentityProblem) -> Option<&'static str> {
+    match problem {
+        IdentityProblem::PassphraseMissing => Some("`--passphrase-file FILE` names the file with its passphrase"),
+        IdentityProblem::PassphraseWrong => Some("check the passphrase file; only a line break at its end is left out"),
+        IdentityProblem::PublicOnly => Some("name the file of the secret key"),
+        IdentityProblem::Unsupported => Some("`ssh-keygen -p -f KEY` writes an old SSH key in today's form"),
+        IdentityProblem::Unknown
+        | IdentityProblem::BadLine
+        | IdentityProblem::Damaged
+        | IdentityProblem::Empty
+        | IdentityProblem::TooLarge
+        | IdentityProblem::TooCostly => None,
+    }
+}
+
+fn of_refusal(refusal: &Refusal) -> (Code, Exit) {
+    match refusal {
+        Refusal::Authority(refusal) => of_authority(refusal),
+        Refusal::Bootstrap(_) | Refusal::Rule(RuleRefusal::Config { .. }) => (Code::Config, Exit::Usage),
+        Refusal::Rule(RuleRefusal::NotAllowed { .. }) => (Code::Allow, Exit::Refused),
+        Refusal::Files(FilesError::File { problem: FileProblem::TooLarge { .. }, .. }) => (Code::Limit, Exit::Document),
+        Refusal::Files(_) => (Code::Files, Exit::Refused),
+        Refusal::Document { problem, .. } => of_document(problem),
+        Refusal::Unasked => (Code::Unasked, Exit::Authority),
+    }
+}
+
+fn of_authority(refusal: &AuthorityRefusal) -> (Code, Exit) {
+    let code = match refusal.rule() {
+        Rule::P0 => Code::P0,
+        Rule::P1 => Code::P1,
+        Rule::P3 => Code::P3,
+        Rule::P5 => Code::P5,
+        Rule::P6 => Code::P6,
+    };
+    let exit = match refusal {
+        AuthorityRefusal::OtherAuthority { .. }
+        | AuthorityRefusal::OtherBootstrap { .. }
+        | AuthorityRefusal::OtherRoot { .. }
+        | AuthorityRefusal::NextEpoch { .. }
+        | AuthorityRefusal::Mismatch { .. }
+        | AuthorityRefusal::AssumedAgainst { .. } => Exit::Refused,
+        // Asked again, the store answers, or the move is over.
+        AuthorityRefusal::Unreadable { .. } | AuthorityRefusal::Moved { .. } | AuthorityRefusal::NoAuthority { .. } => {
+            Exit::Authority
+        }
+        AuthorityRefusal::Disagree { .. } => Exit::Person,
+    };
+    (code, exit)
+}
+
+fn of_document(problem: &DocumentProblem) -> (Code, Exit) {
+    match problem {
+        DocumentProblem::Sops(error) => of_ciphertext(error),
+        DocumentProblem::Secret(_) => (Code::Secret, Exit::Refused),
+        DocumentProblem::Gate(_) => (Code::Gate, Exit::Refused),
+        DocumentProblem::NotAnObject { .. } => (Code::Object, Exit::Refused),
+        DocumentProblem::MacOnlyEncrypted => (Code::MacScope, Exit::Refused),
+        DocumentProblem::ClearSecret(_) => (Code::ClearSecret, Exit::Refused),
+        DocumentProblem::EncryptedKind { .. } => (Code::EncryptedKind, Exit::Refused),
+        DocumentProblem::NoNamespace { .. } | DocumentProblem::KustomizationNamespace { .. } => {
+            (Code::Namespace, Exit::Refused)
+        }
+        DocumentProblem::NamespaceNotAllowed { .. } => (Code::Allow, Exit::Refused),
+        DocumentProblem::TwoObjects { .. } => (Code::Twice, Exit::Refused),
+        DocumentProblem::NotListed | DocumentProblem::IdentityEncrypted => (Code::NotListed, Exit::Refused),
+        DocumentProblem::DuplicateKey { .. } | DocumentProblem::BadMerge { .. } => (Code::Syntax, Exit::Document),
+    }
+}
+
+fn of_ciphertext(error: &regent_sops::Error) -> (Code, Exit) {
+    use regent_sops::Error;
+    match error {
+        Error::TooLarge { .. } | Error::Limit { .. } => (Code::Limit, Exit::Document),
+        Error::Syntax { .. } | Error::DuplicateKey { .. } => (Code::Syntax, Exit::Document),
+        Error::MetadataAbsent | Error::Metadata { .. } => (Code::Metadata, Exit::Document),
+        Error::NoKey(_) | Error::TooFewParts { .. } => (Code::NoKey, Exit::Document),
+        Error::Parts { .. } | Error::Envelope { .. } => (Code::Envelope, Exit::Document),
+        Error::Value { .. } => (Code::Value, Exit::Document),
+        Error::Mac(_) => (Code::Mac, Exit::Document),
+        Error::Identity { .. } => (Code::Identity, Exit::Usage),
+        Error::Emit { .. } => (Code::Emit, Exit::Document),
+    }
+}
+
+impl Code {
+    const COUNT: usize = Self::Bug as usize + 1;
+    /// Every code, in the order of the catalogue.
+    pub(crate) const ALL: [Self; Self::COUNT] = [
+        Self::P0,
+        Self::P1,
+        Self::P2,
+        Self::P3,
+        Self::P4,
+        Self::P5,
+        Self::P6,
+        Self::Allow,
+        Self::Exists,
+        Self::Closed,
+        Self::Unasked,
+        Self::Store,
+        Self::Config,
+        Self::Files,
+        Self::Object,
+        Self::ClearSecret,
+        Self::EncryptedKind,
+        Self::Namespace,
+        Self::Twice,
+        Self::NotListed,
+        Self::Secret,
+        Self::Gate,
+        Self::MacScope,
+        Self::NoKey,
+        Self::Mac,
+        Self::Value,
+        Self::Metadata,
+        Self::Syntax,
+        Self::Limit,
+        Self::Envelope,
+        Self::Emit,
+        Self::Identity,
+        Self::Io,
+        Self::Usage,
+        Self::Bug,
+    ];
+
+    /// The code of this name, in any case.
+    pub(crate) fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.entry().name.eq_ignore_ascii_case(name))
+    }
+
+    /// The catalogue.
+    #[expect(clippy::too_many_lines, reason = "a table: one entry a code")]
+    pub(crate) fn entry(self) -> Entry {
+        match self {
+            Self::P0 => Entry {
+                name: "P0",
+                exits: &[Exit::Refused],
+                meaning: "the folder is not the root that this authority covers",
+                why: "An authority covers exactly one root. If two regent.yaml files could speak for one document, or one \
+                      folder could name another's authority, a copy of a folder would bring back values that Vault owns.",
+                way_out: "keep one regent.yaml per root, with the name that the operator's file and the authority have",
+            },
+            Self::P1 => Entry {
+                name: "P1",
+                exits: &[Exit::Authority, Exit::Person],
+                meaning: "the witnesses of the authority cannot be read, or contradict each other",
+                why: "Unknown is an error, never a default: a wrong guess would overwrite rotated values, and an empty \
+                      answer would let a controller prune live Secrets.",
+                way_out: "unreadable: try again when the store answers; contradiction: `regent status DIR` shows both sides",
+            },
+            Self::P2 => Entry {
+                name: "P2",
+                exits: &[],
+                meaning: "Vault rules this epoch, so no value is rendered, ever",
+                why: "After the handover Vault's values change by rotation. A value from Git would overwrite them, whether \
+                      Vault is up, down or lost, and whether Git was rolled back.",
+                way_out: "change the value in Vault; stubs in place of Secrets are the right answer",
+            },
+            Self::P3 => Entry {
+                name: "P3",
+                exits: &[Exit::Refused],
+                meaning: "regent.yaml starts the next epoch, and the authority has not followed yet",
+                why: "Taking authority back from Vault happens on purpose, after looking at what Vault still holds; a \
+                      commit alone is not enough.",
+                way_out: "`regent rebootstrap` after Vault is certainly lost; else take the commit back",
+            },
+            Self::P4 => Entry {
+                name: "P4",
+                exits: &[],
+                meaning: "Git rules this epoch: values are rendered, guarded against pruning",
+                why: "The authority, the epoch and regent.yaml agree, and no handover has been recorded.",
+                way_out: "nothing to do; `regent handover` when Vault is ready",
+            },
+            Self::P5 => Entry {
+                name: "P5",
+                exits: &[Exit::Authority],
+                meaning: "no authority exists for this root",
+                why: "Nothing is decided by default. A store without witnesses may be a new cluster, or one that was lost \
+                      and restored; only a person knows.",
+                way_out: "`regent init DIR --store STORE` creates it; `--assume git` shows values on your own machine",
+            },
+            Self::P6 => Entry {
+                name: "P6",
+                exits: &[Exit::Refused],
+                meaning: "regent.yaml and the authority name different epochs or handovers",
+                why: "Either Git or the cluster was restored from an older state. Rendering would follow whichever side is \
+                      wrong.",
+                way_out: "bring the older side up to date: `regent status DIR` shows both",
+            },
+            Self::Allow => Entry {
+                name: "allow",
+                exits: &[Exit::Refused],
+                meaning: "no rule of the operator's file allows it",
+                why: "SOPS does not bind a document to its place, so whoever can write a repository could move another's \
+                      Secret into a namespace of his own. Rules say which root may fill which namespaces, with which keys.",
+                way_out: "move the document, or add the namespace or path to the rule in the operator's file",
+            },
+            Self::Exists => Entry {
+                name: "exists",
+                exits: &[Exit::Refused],
+                meaning: "`regent init` found a witness of this authority",
+                why: "Git rules once per epoch. Starting over beside an existing witness would give one secret two owners.",
+                way_out: "`regent status DIR` shows who rules; after a loss, see \"rebuilding\" in the documentation",
+            },
+            Self::Closed => Entry {
+                name: "closed",
+                exits: &[Exit::Refused],
+                meaning: "regent.yaml says that this epoch was handed over to Vault",
+                why: "`closed` is Git's own memory of the handover, for the day the cluster is gone. That Git rules again is \
+                      a decision that belongs in a reviewed commit.",
+                way_out: "if cluster and Vault are lost, remove `closed` in a reviewed commit, then `regent init` again",
+            },
+            Self::Unasked => Entry {
+                name: "unasked",
+                exits: &[Exit::Authority],
+                meaning: "values were asked for, and no authority was",
+                why: "A value that leaves regent may be applied. That needs an authority that says git, or a person who \
+                      says so.",
+                way_out: "give `--config FILE` or `--store DIR`, or `--assume git` on your own machine",
+            },
+            Self::Store => Entry {
+                name: "store",
+                exits: &[Exit::Authority],
+                meaning: "the authority store on this machine cannot be trusted as it is",
+                why: "A folder that others can write, that is no store, or that is not mounted must not be mistaken for one \
+                      without an authority.",
+                way_out: "check the path, whether it is mounted, and its mode (0700); `regent init DIR` makes a new store",
+            },
+            Self::Config => Entry {
+                name: "config",
+                exits: &[Exit::Usage],
+                meaning: "regent.yaml or the operator's file does not follow its schema",
+                why: "An unknown key may be a safety rule with a typing error in it, so it is not skipped.",
+                way_out: "correct the file at the line given",
+            },
+            Self::Files => Entry {
+                name: "files",
+                exits: &[Exit::Refused],
+                meaning: "the folder holds something that regent does not render",
+                why: "Skipping it would give fewer objects than the folder asks for, and a controller prunes what is \
+                      missing.",
+                way_out: "move it out of the root, or list it under `secrets.exclude` in regent.yaml",
+            },
+            Self::Object => Entry {
+                name: "object",
+                exits: &[Exit::Refused],
+                meaning: "a document is no Kubernetes object",
+                why: "A manifest needs apiVersion, kind and metadata.name; without them nobody can say what it is.",
+                way_out: "complete the document, or list its file under `secrets.exclude` in regent.yaml",
+            },
+            Self::ClearSecret => Entry {
+                name: "clear-secret",
+                exits: &[Exit::Refused],
+                meaning: "a Secret stands in Git unencrypted",
+                why: "It is readable by everyone who reads the repository; and after the handover a decrypted commit would \
+                      overwrite Vault's value.",
+                way_out: "`sops encrypt --in-place FILE`; or, where it is public, list it under `secrets.plain`",
+            },
+            Self::EncryptedKind => Entry {
+                name: "encrypted-kind",
+                exits: &[Exit::Refused],
+                meaning: "an encrypted document is no Secret",
+                why: "Only Secrets can be handed over to Vault. Another kind stays in Git for ever, which somebody should \
+                      have decided.",
+                way_out: "put the value into a Secret, or list the kind under `secrets.kinds`",
+            },
+            Self::Namespace => Entry {
+                name: "namespace",
+                exits: &[Exit::Refused],
+                meaning: "a Secret or encrypted document has no namespace, or one that is not its own",
+                why: "Place in Vault and permission both depend on the namespace, so none is guessed.",
+                way_out: "add `metadata.namespace`, or `secrets.namespace` in regent.yaml",
+            },
+            Self::Twice => Entry {
+                name: "twice",
+                exits: &[Exit::Refused],
+                meaning: "one object stands in two files",
+                why: "Which of the two wins would depend on the order in which they are applied.",
+                way_out: "remove one of them",
+            },
+            Self::NotListed => Entry {
+                name: "not-listed",
+                exits: &[Exit::Refused],
+                meaning: "Vault rules, and the handover does not know this encrypted document",
+                why: "A Secret committed after the handover is in Git alone. Rendering it would give it the wrong owner; \
+                      leaving it out would hide it.",
+                way_out: "put the value into Vault, and take the document out of the root",
+            },
+            Self::Secret => Entry {
+                name: "secret",
+                exits: &[Exit::Refused],
+                meaning: "a Secret is not valid",
+                why: "API server and controllers print parts of a Secret that they refuse, so an invalid one never leaves \
+                      regent.",
+                way_out: "correct the named key with `sops edit FILE`; numbers and booleans need quotes",
+            },
+            Self::Gate => Entry {
+                name: "gate",
+                exits: &[Exit::Refused],
+                meaning: "something that is still ciphertext was about to leave",
+                why: "A cluster would take ciphertext for the value, and a program would use it as its password.",
+                way_out: "decrypt the document fully, or encrypt it once instead of twice",
+            },
+            Self::MacScope => Entry {
+                name: "mac-scope",
+                exits: &[Exit::Refused],
+                meaning: "the file's MAC covers encrypted values alone",
+                why: "Clear parts, such as the namespace, could be changed without the key.",
+                way_out: "encrypt without `mac_only_encrypted`, or `secrets.macOnlyEncrypted: allow` in regent.yaml",
+            },
+            Self::NoKey => Entry {
+                name: "no-key",
+                exits: &[Exit::Document],
+                meaning: "no identity at hand opens the file",
+                why: "The file is encrypted to other recipients, or to too few of the needed key groups.",
+                way_out: "give the identity with `-i FILE`; `regent status DIR` shows which identities open what",
+            },
+            Self::Mac => Entry {
+                name: "mac",
+                exits: &[Exit::Document],
+                meaning: "the file's MAC does not vouch for its contents",
+                why: "Somebody changed, added or removed something without the key, perhaps by editing or merging the \
+                      encrypted file. Nothing of it can be trusted.",
+                way_out: "go back to the last commit that opened, then change it with `sops edit`",
+            },
+            Self::Value => Entry {
+                name: "value",
+                exits: &[Exit::Document],
+                meaning: "a value does not decrypt",
+                why: "A ciphertext is bound to its key's path and to its file; copied, moved or edited it no longer opens.",
+                way_out: "go back to the last commit that opened, then change it with `sops edit`",
+            },
+            Self::Metadata => Entry {
+                name: "metadata",
+                exits: &[Exit::Document],
+                meaning: "the `sops` block is missing or damaged",
+                why: "Without it nothing tells which values are encrypted, and with which key.",
+                way_out: "check that the file is encrypted and that `--input-type` fits; else restore it from Git",
+            },
+            Self::Syntax => Entry {
+                name: "syntax",
+                exits: &[Exit::Document],
+                meaning: "the file is not of its format, or readers disagree about it",
+                why: "Where two readers keep different values, a review would see one and the cluster get the other.",
+                way_out: "correct the file at the line given; `--input-type` where its name misleads",
+            },
+            Self::Limit => Entry {
+                name: "limit",
+                exits: &[Exit::Document],
+                meaning: "the file is larger or deeper than regent reads",
+                why: "A hostile file must not stall or fill a machine. A part of a file is never rendered.",
+                way_out: "split the file; real manifests stay far below every bound",
+            },
+            Self::Envelope => Entry {
+                name: "envelope",
+                exits: &[Exit::Document],
+                meaning: "the encryption around the file or its data key is damaged",
+                why: "What does not authenticate is not opened, not even in part.",
+                way_out: "restore the file from Git, or encrypt it again",
+            },
+            Self::Emit => Entry {
+                name: "emit",
+                exits: &[Exit::Document],
+                meaning: "the opened file cannot be written in the format asked for",
+                why: "dotenv and INI hold flat text, JSON holds no infinity, binary holds one value.",
+                way_out: "choose another `--output-type`",
+            },
+            Self::Identity => Entry {
+                name: "identity",
+                exits: &[Exit::Usage],
+                meaning: "a key file cannot be used",
+                why: "A key file that was asked for and skipped would show up later as a document that does not open.",
+                way_out: "correct or remove the key file; `--passphrase-file` where it is protected",
+            },
+            Self::Io => Entry {
+                name: "io",
+                exits: &[Exit::Usage],
+                meaning: "a file, folder or repository cannot be read or written",
+                why: "The reason is the operating system's, or Git's.",
+                way_out: "check the path, what lies there, and its permissions",
+            },
+            Self::Usage => Entry {
+                name: "usage",
+                exits: &[Exit::Usage],
+                meaning: "the command line does not fit together",
+                why: "regent does not guess what was meant.",
+                way_out: "`regent COMMAND --help` shows examples",
+            },
+            Self::Bug => Entry {
+                name: "bug",
+                exits: &[Exit::Bug],
+                meaning: "regent met a case that it does not know",
+                why: "Its own checks stopped it before it decided anything. Nothing was quoted, because a message may hold \
+                      what was being worked on.",
+                way_out: "report the line, the version and what was typed",
+            },
+        }
+    }
+}
+
+/// The system's words without Rust's `(os error 2)`, in lower case.
+pub(crate) fn reason(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
+}
+
+/// Names come from files: a control character in one must neither break the line nor steer a terminal.
+pub(crate) fn one_line(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_catalogue_lists_every_code_once_under_one_name() {
+        for (position, code) in Code::ALL.into_iter().enumerate() {
+            assert_eq!(code as usize, position, "{}", code.entry().name);
+            assert_eq!(Code::of_name(code.entry().name), Some(code), "{}", code.entry().name);
+        }
+    }
+
+    #[test]
+    fn every_entry_tells_meaning_reason_and_way_out_in_the_same_style() {
+        for entry in Code::ALL.into_iter().map(Code::entry) {
+            assert!(entry.meaning.len() > 10 && entry.why.ends_with('.'), "{}", entry.name);
+            for line in [entry.meaning, entry.way_out] {
+                assert!(!line.ends_with('.') && line.len() <= 120, "{}: {line}", entry.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_failure_ends_with_an_exit_code_that_its_entry_names() {
+        let open = |error| Failure::Open { file: "db.yaml".to_owned(), error };
+        let failures = [
+            Failure::Refused(Refusal::Unasked),
+            open(regent_sops::Error::MetadataAbsent),
+            open(regent_sops::Error::NoKey(Box::default())),
+            open(regent_sops::Error::Mac(regent_sops::MacProblem::Mismatch)),
+            Failure::Store { folder: "/s".to_owned(), problem: "is no store".to_owned() },
+            Failure::Exists { name: "prod".to_owned(), witness: "git(1)".to_owned() },
+            Failure::Usage("no".to_owned()),
+            Failure::Bug,
+        ];
+        for failure in failures {
+            let (code, exit) = failure.verdict();
+            assert!(code.entry().exits.contains(&exit), "{failure}");
+        }
+    }
+
+    #[test]
+    fn a_name_from_a_hostile_file_stays_on_its_line_and_steers_no_terminal() {
+        assert_eq!(one_line("a\n\u{1b}[2Jb"), "a\u{fffd}\u{fffd}[2Jb");
+    }
+
+    #[test]
+    fn system_errors_are_told_in_the_same_style() {
+        assert_eq!(reason(&std::io::Error::from_raw_os_error(2)), "no such file or directory");
+    }
+}

@@ -1,0 +1,339 @@
+//! The embedded authority store: the witnesses as JSON files in a folder, for one machine without a cluster.
+//!
+//! ```text
+//! <store>/store.json                  {"schema":1,"kind":"AuthorityStore"}: this folder is a store
+//! <store>/lock                        flock'ed by whoever writes
+//! <store>/<name>/authority.json       the Authority: who holds the current epoch
+//! <store>/<name>/handover-<epoch>.json   the immutable witness of a handover, with the list of documents
+//! ```
+//!
+//! The fields are those of the handover record ([`regent_core::evidence`]). Folders are 0700, files 0600; what
+//! anybody but its owner can write is no evidence.
+//!
+//! *Absent* is only what a store that calls itself one does not hold: a folder without `store.json` is an error,
+//! because a disk that is not mounted looks just like that. Whatever else cannot be read is unreadable, never absent.
+//!
+//! A file is written beside its place, synced, renamed and its folder synced, under the lock: a crash between any
+//! two steps leaves the old state or the new one, and a temporary file that the next writer removes. Readers need
+//! no lock. What may replace what is [`AuthorityWitness::may_follow`]: the rules of the cluster's schema.
+
+use crate::failure::{Failure, reason};
+use regent_core::evidence::{AuthorityWitness, Evidence, HandoverWitness, Reading};
+use regent_core::name::{AuthorityName, Epoch};
+use rustix::fs::{Dir, FileType, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// What a folder is before something is created in it.
+pub(crate) enum Survey {
+    /// It does not exist, or it is empty: a store can be made of it.
+    NoStoreYet,
+    /// It is a store, and this is what it knows of one authority.
+    Store(Box<Evidence>),
+}
+
+/// Reads what the store in `folder` knows of the authority `name`.
+///
+/// # Errors
+/// [`Failure::Store`] where the folder is no store, or others can write it.
+pub(crate) fn read(folder: &Path, name: &AuthorityName) -> Result<Evidence, Failure> {
+    match survey(folder, name)? {
+        Survey::Store(evidence) => Ok(*evidence),
+        Survey::NoStoreYet => Err(refused(folder, "it holds no store: not made yet, or not mounted")),
+    }
+}
+
+/// Reads as [`read`] does, and tells a folder that may become a store from one that may not.
+pub(crate) fn survey(folder: &Path, name: &AuthorityName) -> Result<Survey, Failure> {
+    let store = match open_store(folder) {
+        Ok(store) => store,
+        Err(Errno::NOENT) => return Ok(Survey::NoStoreYet),
+        Err(errno) => return Err(refused(folder, &told(errno))),
+    };
+    if let Some(problem) = not_private(&store) {
+        return Err(refused(folder, &problem));
+    }
+    Ok(if is_store(folder, &store)? { Survey::Store(Box::new(gather(&store, name))) } else { Survey::NoStoreYet })
+}
+
+/// The one writer of a store: holds its lock until it goes.
+pub(crate) struct Writer {
+    folder: PathBuf,
+    _lock: OwnedFd,
+}
+
+impl Writer {
+    /// Takes the store's lock; makes a store of a folder that is empty or not there (its parent must be).
+    pub(crate) fn open(folder: &Path) -> Result<Self, Failure> {
+        match fs::DirBuilder::new().mode(0o700).create(folder) {
+            Ok(()) => sync_parent(folder)?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(Failure::io("make", folder, &error)),
+        }
+        let store = open_store(folder).map_err(|errno| refused(folder, &told(errno)))?;
+        if let Some(problem) = not_private(&store) {
+            return Err(refused(folder, &problem));
+        }
+        // Looked at before the lock too, so that a lock file is never left in a folder that is something else.
+        is_store(folder, &store)?;
+        let writer = Self { folder: folder.to_owned(), _lock: lock(folder, &store)? };
+        remove_leftovers(folder)?;
+        if !is_store(folder, &store)? {
+            replace(folder, MARKER, MARKER_TEXT)?;
+        }
+        Ok(writer)
+    }
+
+    /// What the store knows of the authority `name`, while nobody else can change it.
+    pub(crate) fn evidence(&self, name: &AuthorityName) -> Result<Evidence, Failure> {
+        read(&self.folder, name)
+    }
+
+    /// Puts the Authority into the place of the current one, if it may follow it.
+    pub(crate) fn put(&self, next: &AuthorityWitness) -> Result<(), Failure> {
+        let refuse = |problem: &str| Err(refused(&self.folder, problem));
+        let current = match self.evidence(&next.name)?.authority {
+            Reading::Absent => None,
+            Reading::Present(current) => Some(current),
+            Reading::Unreadable(why) => return refuse(&why),
+        };
+        if let Err(rule) = AuthorityWitness::may_follow(current.as_ref(), next) {
+            return refuse(rule);
+        }
+        let folder = self.folder.join(next.name.as_str());
+        match fs::DirBuilder::new().mode(0o700).create(&folder) {
+            Ok(()) => sync_parent(&folder)?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => remove_leftovers(&folder)?,
+            Err(error) => return Err(Failure::io("make", &folder, &error)),
+        }
+        replace(&folder, AUTHORITY, &next.to_json())
+    }
+}
+
+/// Where the Authority of this name stands.
+pub(crate) fn authority_file(folder: &Path, name: &AuthorityName) -> PathBuf {
+    folder.join(name.as_str()).join(AUTHORITY)
+}
+
+const MARKER: &str = "store.json";
+const MARKER_TEXT: &str = "{\"schema\":1,\"kind\":\"AuthorityStore\"}\n";
+const LOCK: &str = "lock";
+const AUTHORITY: &str = "authority.json";
+const TEMPORARY: (&str, &str) = (".regent-", ".tmp");
+
+/// Largest `store.json`; ours is 40 bytes.
+const MAX_MARKER_BYTES: u64 = 4 << 10;
+
+/// Largest witness: a list of 20 000 documents, the most a root may have, needs about 6 MiB.
+const MAX_WITNESS_BYTES: u64 = 16 << 20;
+
+/// How long to wait for another writer; a write takes milliseconds.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Whether a folder calls itself a store; one that does not, and is not empty either, is something else.
+fn is_store(folder: &Path, store: &OwnedFd) -> Result<bool, Failure> {
+    match read_file(store, MARKER, MAX_MARKER_BYTES).map_err(|problem| refused(folder, &problem))? {
+        Some(text) if text == MARKER_TEXT.as_bytes() => Ok(true),
+        Some(_) => Err(refused(folder, "its store.json is not of a version that this regent reads")),
+        None if is_empty(store).map_err(|errno| refused(folder, &told(errno)))? => Ok(false),
+        None => Err(refused(folder, "it holds other files, and no store.json")),
+    }
+}
+
+/// Every witness of one authority: the Authority first, then the handovers, so that a handover written meanwhile
+/// is seen rather than missed.
+fn gather(store: &OwnedFd, name: &AuthorityName) -> Evidence {
+    let mut evidence = Evidence::none();
+    let folder = match open_inside(store, name.as_str(), OFlags::DIRECTORY) {
+        Ok(folder) => folder,
+        Err(Errno::NOENT) => return evidence,
+        Err(errno) => return unreadable(&format!("{name}: {}", told(errno))),
+    };
+    if let Some(problem) = not_private(&folder) {
+        return unreadable(&format!("{name}: {problem}"));
+    }
+    evidence.authority = match read_file(&folder, AUTHORITY, MAX_WITNESS_BYTES) {
+        Ok(Some(json)) => located(AUTHORITY, AuthorityWitness::from_json(name, &json)),
+        Ok(None) => Reading::Absent,
+        Err(problem) => Reading::Unreadable(problem),
+    };
+    let names = match names(&folder) {
+        Ok(names) => names,
+        Err(errno) => return unreadable(&format!("{name}: {}", told(errno))),
+    };
+    let mut handovers: BTreeMap<_, _> =
+        Evidence::epochs_to_read(&evidence.authority, None).into_iter().map(|epoch| (epoch, Reading::Absent)).collect();
+    for file in names.iter().filter(|file| file.starts_with("handover-")) {
+        let Some(epoch) = epoch_of(file) else { return unreadable(&format!("{name}: {file} names no epoch")) };
+        let reading = match read_file(&folder, file, MAX_WITNESS_BYTES) {
+            Ok(Some(json)) => located(file, HandoverWitness::from_json(name, epoch, &json)),
+            // Listed a moment ago, and nothing here ever removes a witness.
+            Ok(None) => Reading::Unreadable(format!("{file} went away while it was read")),
+            Err(problem) => Reading::Unreadable(problem),
+        };
+        handovers.insert(epoch, reading);
+    }
+    evidence.handovers = handovers;
+    evidence
+}
+
+/// `handover-3.json` in its one spelling.
+fn epoch_of(file: &str) -> Option<Epoch> {
+    let digits = file.strip_prefix("handover-")?.strip_suffix(".json")?;
+    let epoch = Epoch::new(digits.parse().ok()?).ok()?;
+    (epoch.to_string() == digits).then_some(epoch)
+}
+
+fn unreadable(why: &str) -> Evidence {
+    Evidence { authority: Reading::Unreadable(why.to_owned()), ..Evidence::none() }
+}
+
+/// A reading whose reason names the file.
+fn located<T>(file: &str, reading: Reading<T>) -> Reading<T> {
+    match reading {
+        Reading::Unreadable(why) => Reading::Unreadable(format!("{file}: {why}")),
+        Reading::Absent | Reading::Present(_) => reading,
+    }
+}
+
+/// The store itself, which may be reached through links.
+fn open_store(path: &Path) -> Result<OwnedFd, Errno> {
+    rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// What lies in a store is no link.
+fn open_inside(folder: &OwnedFd, name: &str, kind: OFlags) -> Result<OwnedFd, Errno> {
+    // NONBLOCK: a pipe in a file's place must not stop the reader.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | kind;
+    rustix::fs::openat(folder, name, flags, Mode::empty())
+}
+
+/// A whole file, `None` where it is certainly not there; a problem names the file.
+fn read_file(folder: &OwnedFd, name: &str, limit: u64) -> Result<Option<Vec<u8>>, String> {
+    let file = match open_inside(folder, name, OFlags::empty()) {
+        Ok(file) => file,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(errno) => return Err(format!("{name}: {}", told(errno))),
+    };
+    let status = rustix::fs::fstat(&file).map_err(|errno| format!("{name}: {}", told(errno)))?;
+    if !FileType::from_raw_mode(status.st_mode).is_file() {
+        return Err(format!("{name}: it is no file"));
+    }
+    if let Some(problem) = not_private(&file) {
+        return Err(format!("{name}: {problem}"));
+    }
+    let mut bytes = Vec::new();
+    File::from(file).take(limit + 1).read_to_end(&mut bytes).map_err(|error| format!("{name}: {}", reason(&error)))?;
+    if bytes.len() as u64 > limit {
+        return Err(format!("{name}: it is larger than {limit} bytes"));
+    }
+    Ok(Some(bytes))
+}
+
+/// Why a file or folder is no evidence: others could have written it.
+fn not_private(file: &OwnedFd) -> Option<String> {
+    let status = match rustix::fs::fstat(file) {
+        Ok(status) => status,
+        Err(errno) => return Some(told(errno)),
+    };
+    if status.st_mode & 0o022 != 0 {
+        return Some("others can write it".to_owned());
+    }
+    let own = rustix::process::geteuid();
+    (status.st_uid != 0 && status.st_uid != own.as_raw()).then(|| "it belongs to another account".to_owned())
+}
+
+/// The names in a folder, in no order.
+fn names(folder: &OwnedFd) -> Result<Vec<String>, Errno> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(folder)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if name != "." && name != ".." {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+/// Whether a folder holds nothing but what a writer that stopped early leaves behind.
+fn is_empty(folder: &OwnedFd) -> Result<bool, Errno> {
+    Ok(names(folder)?.iter().all(|name| name == LOCK || is_temporary(name)))
+}
+
+fn is_temporary(name: &str) -> bool {
+    name.starts_with(TEMPORARY.0) && name.ends_with(TEMPORARY.1)
+}
+
+fn lock(folder: &Path, store: &OwnedFd) -> Result<OwnedFd, Failure> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let lock = rustix::fs::openat(store, LOCK, flags, Mode::RUSR | Mode::WUSR)
+        .map_err(|errno| Failure::io("lock", &folder.join(LOCK), &errno.into()))?;
+    let start = Instant::now();
+    loop {
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(lock),
+            Err(Errno::WOULDBLOCK | Errno::INTR) if start.elapsed() < LOCK_PATIENCE => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(Errno::WOULDBLOCK) => return Err(refused(folder, "another regent has been writing it for long")),
+            Err(errno) => return Err(Failure::io("lock", &folder.join(LOCK), &errno.into())),
+        }
+    }
+}
+
+/// Temporary files of writers that stopped early; under the lock there is no other writer.
+fn remove_leftovers(folder: &Path) -> Result<(), Failure> {
+    let failed = |error: io::Error| Failure::io("read", folder, &error);
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if is_temporary(&entry.file_name().to_string_lossy()) {
+            fs::remove_file(entry.path()).map_err(|error| Failure::io("remove", &entry.path(), &error))?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts a file into its place as a whole: written beside it, synced, renamed, the folder synced.
+fn replace(folder: &Path, name: &str, text: &str) -> Result<(), Failure> {
+    let path = folder.join(name);
+    let failed = |error: io::Error| Failure::io("write", &path, &error);
+    // Created 0600.
+    let mut file =
+        tempfile::Builder::new().prefix(TEMPORARY.0).suffix(TEMPORARY.1).tempfile_in(folder).map_err(failed)?;
+    file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
+    file.persist(&path).map_err(|refused| failed(refused.error))?;
+    sync(folder)
+}
+
+fn sync(folder: &Path) -> Result<(), Failure> {
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| Failure::io("write", folder, &error))
+}
+
+/// So that a new folder itself survives a crash.
+fn sync_parent(folder: &Path) -> Result<(), Failure> {
+    match folder.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => sync(Path::new(".")),
+        Some(parent) => sync(parent),
+        None => Ok(()),
+    }
+}
+
+fn told(errno: Errno) -> String {
+    match errno {
+        Errno::LOOP => "it is a link".to_owned(),
+        _other => reason(&errno.into()),
+    }
+}
+
+fn refused(folder: &Path, problem: &str) -> Failure {
+    Failure::Store { folder: folder.display().to_string(), problem: problem.to_owned() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,115 @@
+//! Where files come from: a folder, or a commit read straight from a Git repository.
+
+pub(crate) mod dir;
+pub(crate) mod git;
+
+use regent_core::files::Files;
+use regent_core::rules::ConfigLimits;
+
+use crate::cli::SourceArgs;
+use crate::failure::Failure;
+
+/// A root's files and what lies around it, as plain data.
+pub(crate) struct Gathered {
+    /// The files, paths relative to the root.
+    pub(crate) files: Files,
+    /// The root's folder in its repository (`.` for the repository's own), `None` outside one.
+    pub(crate) root: Option<String>,
+    /// `regent.yaml` files in the folders above, up to the repository's top.
+    pub(crate) bootstraps_above: Vec<String>,
+    /// What a person calls this source.
+    pub(crate) label: String,
+}
+
+/// What gathering may cost.
+#[derive(Clone, Copy)]
+pub(crate) struct Bounds {
+    /// Largest file read, in bytes; larger ones are named, not read.
+    pub(crate) document: usize,
+    /// Largest number of files and folders below a root.
+    pub(crate) files: usize,
+    /// Largest sum of all bytes read: one large file behind many links is read once a link.
+    pub(crate) total: usize,
+}
+
+impl Bounds {
+    /// What the operator's file allows; its defaults where there is none.
+    pub(crate) fn of(limits: &ConfigLimits) -> Self {
+        // A sum beyond the address space is no bound, and none is needed.
+        let total = usize::try_from(limits.upload).unwrap_or(usize::MAX);
+        Self { document: limits.document, files: limits.files, total }
+    }
+}
+
+/// The name of the file that makes a folder a root.
+pub(crate) const BOOTSTRAP: &str = regent_core::bootstrap::Bootstrap::FILE_NAME;
+
+/// Gathers what the arguments name: a folder (the current one by default), or a revision of a repository.
+pub(crate) fn gather(args: &SourceArgs, bounds: Bounds) -> Result<Gathered, Failure> {
+    match (&args.repo, &args.revision) {
+        (Some(repo), Some(revision)) => git::gather(repo, revision, args.path.as_deref().unwrap_or("."), bounds),
+        (None, _) => dir::gather(args.dir.as_deref().unwrap_or(std::path::Path::new(".")), bounds),
+        (Some(_), None) => Err(Failure::Usage("`--repo` expects `--revision` too: a branch, tag or commit".to_owned())),
+    }
+}
+
+/// The failure of a root with more files than allowed.
+fn too_many_files(name: &str, limit: usize) -> Failure {
+    Failure::World {
+        what: "read",
+        name: name.to_owned(),
+        reason: format!("it holds more than {limit} files and folders; point at the folder of the manifests"),
+    }
+}
+
+/// The failure of a root whose manifests are larger than allowed, taken together.
+fn too_many_bytes(name: &str, limit: usize) -> Failure {
+    Failure::World {
+        what: "read",
+        name: name.to_owned(),
+        reason: format!(
+            "its manifests hold more than {limit} bytes, each counted once a link; point at a smaller root"
+        ),
+    }
+}
+
+/// The `regent.yaml` paths in the folders above `root`, as far as `exists` says so.
+fn above(root: &str, mut exists: impl FnMut(&str) -> bool) -> Vec<String> {
+    let mut found = Vec::new();
+    if root == "." {
+        return found;
+    }
+    let mut folder = root;
+    while let Some((parent, _)) = folder.rsplit_once('/') {
+        let candidate = format!("{parent}/{BOOTSTRAP}");
+        if exists(&candidate) {
+            found.push(candidate);
+        }
+        folder = parent;
+    }
+    if exists(BOOTSTRAP) {
+        found.push(BOOTSTRAP.to_owned());
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::above;
+
+    #[test]
+    fn every_folder_above_the_root_is_looked_into_and_the_root_itself_is_not() {
+        let mut asked = Vec::new();
+        let found = above("clusters/eu/prod", |path| {
+            asked.push(path.to_owned());
+            path == "clusters/regent.yaml"
+        });
+        assert_eq!(asked, ["clusters/eu/regent.yaml", "clusters/regent.yaml", "regent.yaml"]);
+        assert_eq!(found, ["clusters/regent.yaml"]);
+    }
+
+    #[test]
+    fn nothing_lies_above_the_repository() {
+        assert!(above(".", |_| true).is_empty());
+    }
+}

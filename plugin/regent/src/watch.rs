@@ -1,0 +1,133 @@
+//! A folder, key files or a repository's references, followed: tells *that* something may have changed.
+//! Whoever waits reads again and compares; events only save the waiting.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
+
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+
+use crate::failure::Failure;
+
+/// What to follow.
+pub(crate) enum Target {
+    /// A folder with everything below it.
+    Tree(PathBuf),
+    /// A file, watched through its folder: a mounted Secret or an editor replaces the file itself, and a
+    /// watch on the file would die with the first replacement.
+    File(PathBuf),
+}
+
+/// Followed places.
+pub(crate) struct Watch {
+    /// Lives as long as events are wanted.
+    _watcher: RecommendedWatcher,
+    events: Receiver<()>,
+}
+
+/// How long it must be quiet after an event: a checkout or a mount swap is many events.
+const QUIET: Duration = Duration::from_millis(100);
+/// How long an unbroken row of events is waited out before it is read all the same.
+const PATIENCE: usize = 20;
+/// Without events (a network file system sends none, a replaced folder no more) things are looked at this often.
+const POLL: Duration = Duration::from_secs(5);
+
+impl Watch {
+    /// Starts following. A place that cannot be watched is an error: silence would look like calm.
+    pub(crate) fn start(targets: &[Target]) -> Result<Self, Failure> {
+        let (sender, events) = channel();
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // Reading a file is an event too, and our own reading must not wake us.
+            if event.is_ok_and(|event| matches!(event.kind, EventKind::Access(_))) {
+                return;
+            }
+            // Nobody listens any more only when the program ends.
+            let _ = sender.send(());
+        })
+        .map_err(|error| cannot_watch(Path::new("files"), &error))?;
+        for target in targets {
+            let (path, mode) = match target {
+                Target::Tree(path) => (path.as_path(), RecursiveMode::Recursive),
+                Target::File(path) => (folder_of(path), RecursiveMode::NonRecursive),
+            };
+            watcher.watch(path, mode).map_err(|error| cannot_watch(path, &error))?;
+        }
+        Ok(Self { _watcher: watcher, events })
+    }
+
+    /// Blocks until something may have changed.
+    pub(crate) fn wait(&self) {
+        match self.events.recv_timeout(POLL) {
+            Ok(()) => {
+                let quiet = |_: &usize| matches!(self.events.recv_timeout(QUIET), Ok(()));
+                (0..PATIENCE).take_while(quiet).for_each(drop);
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            // The watcher's thread ended: only time is left to go by.
+            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(POLL),
+        }
+    }
+}
+
+/// The places where a repository's branches move: its own folder (HEAD, packed-refs) and the references.
+pub(crate) fn repository(folder: &Path) -> Vec<Target> {
+    let mut targets = vec![Target::File(folder.join("packed-refs"))];
+    let trees = ["refs", "reftable"].map(|name| folder.join(name));
+    targets.extend(trees.into_iter().filter(|tree| tree.is_dir()).map(Target::Tree));
+    targets
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) | None => Path::new("."),
+    }
+}
+
+fn cannot_watch(path: &Path, error: &notify::Error) -> Failure {
+    Failure::World { what: "watch", name: path.display().to_string(), reason: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    fn woken_by(watch: &Watch, change: impl FnOnce()) -> bool {
+        let before = Instant::now();
+        change();
+        watch.wait();
+        before.elapsed() < POLL
+    }
+
+    #[test]
+    fn a_replaced_file_is_seen_every_time() {
+        let temp = tempfile::tempdir().unwrap();
+        let file = temp.path().join("key.txt");
+        std::fs::write(&file, "0").unwrap();
+        let watch = Watch::start(&[Target::File(file.clone())]).ok().unwrap();
+        for round in ["1", "2"] {
+            assert!(woken_by(&watch, || {
+                std::fs::write(temp.path().join("new"), round).unwrap();
+                std::fs::rename(temp.path().join("new"), &file).unwrap();
+            }));
+        }
+    }
+
+    #[test]
+    fn a_moved_branch_of_a_bare_repository_is_seen() {
+        let temp = tempfile::tempdir().unwrap();
+        let repository = git2::Repository::init_bare(temp.path()).unwrap();
+        let blob = repository.blob(b"x").unwrap();
+        let watch = Watch::start(&super::repository(temp.path())).ok().unwrap();
+        assert!(woken_by(&watch, || {
+            repository.reference("refs/heads/deep/main", blob, true, "test").unwrap();
+        }));
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_cannot_be_watched() {
+        assert!(Watch::start(&[Target::Tree(PathBuf::from("/does/not/exist"))]).is_err());
+    }
+}
