@@ -218,14 +218,7 @@ fn metadata(object: &Object, problems: &mut Problems) {
     }
     let mut annotation_bytes = 0;
     for (field, name) in [("metadata.labels", "labels"), ("metadata.annotations", "annotations")] {
-        let branch = match object.tree.at(&["metadata", name]) {
-            None | Some(Node::Leaf(Leaf { scalar: Scalar::Null, .. })) => continue,
-            Some(Node::Map(branch)) => branch,
-            Some(Node::Leaf(_) | Node::List(_)) => {
-                problems.add(0, SecretProblem::BadField { field: field.to_owned(), expected: "a mapping" });
-                continue;
-            }
-        };
+        let Some(branch) = mapping(object.tree.at(&["metadata", name]), field, problems) else { continue };
         for entry in branch.entries() {
             let refuse = |rule| SecretProblem::BadLabel { field, key: entry.key.clone(), rule };
             let Node::Leaf(leaf @ Leaf { scalar: Scalar::Text(text), .. }) = &entry.value else {
@@ -249,6 +242,18 @@ fn metadata(object: &Object, problems: &mut Problems) {
     }
 }
 
+/// The mapping under `field`; nothing for an absent one or null, and a problem for anything else.
+fn mapping<'o>(node: Option<&'o Node>, field: &str, problems: &mut Problems) -> Option<&'o Branch> {
+    match node? {
+        Node::Map(branch) => Some(branch),
+        Node::Leaf(Leaf { scalar: Scalar::Null, .. }) => None,
+        Node::Leaf(_) | Node::List(_) => {
+            problems.add(0, SecretProblem::BadField { field: field.to_owned(), expected: "a mapping" });
+            None
+        }
+    }
+}
+
 /// Whether a label may have this value. Asked of a mapping of its own: a look-up among all labels for
 /// each of them takes minutes where a file has many.
 fn is_label(leaf: &Leaf) -> bool {
@@ -262,14 +267,7 @@ fn values(object: &Object, problems: &mut Problems) -> Vec<Value> {
     let mut values: Vec<Value> = Vec::new();
     let mut places: HashMap<&str, usize> = HashMap::new();
     for (field, base64) in [("data", true), ("stringData", false)] {
-        let branch = match object.tree.get(field) {
-            None | Some(Node::Leaf(Leaf { scalar: Scalar::Null, .. })) => continue,
-            Some(Node::Map(branch)) => branch,
-            Some(Node::Leaf(_) | Node::List(_)) => {
-                problems.add(0, SecretProblem::BadField { field: field.to_owned(), expected: "a mapping" });
-                continue;
-            }
-        };
+        let Some(branch) = mapping(object.tree.get(field), field, problems) else { continue };
         for entry in branch.entries() {
             if let Some(rule) = key_problem(&entry.key) {
                 problems.add(entry.at.line, SecretProblem::BadKey { key: entry.key.clone(), rule });

@@ -60,7 +60,7 @@ fn trust_every_owner() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
         // SAFETY: the setting is a process-wide flag of libgit2, written once before any repository is opened.
-        #[expect(unsafe_code, reason = "libgit2's options are a C interface; see dependencies of this file")]
+        #[expect(unsafe_code, reason = "libgit2's options are a C interface without locks")]
         let set = unsafe { git2::opts::set_verify_owner_validation(false) };
         // It cannot fail for this option; if it did, opening says so itself.
         drop(set);
