@@ -7,6 +7,7 @@ use crate::error::{Error, KeyReport};
 use crate::format::{Format, json, yaml};
 use crate::key::{Keyring, age, pgp};
 use crate::limits::Limits;
+use crate::opener::Opener;
 use crate::opening::Opened;
 use crate::plaintext::Plaintext;
 use crate::scalar::Dialect;
@@ -40,8 +41,16 @@ impl Envelope {
 ///
 /// # Errors
 /// [`Error::TooLarge`]; [`Error::NoKey`] with the stanza types or key ids that the file names;
-/// [`Error::Envelope`] for what is damaged, cut off, of another kind or under a passphrase.
-pub fn open(bytes: &[u8], envelope: Envelope, keys: &Keyring, limits: &Limits) -> Result<Plaintext, Error> {
+/// [`Error::Envelope`] for what is damaged, cut off, of another kind or under a passphrase; [`Error::Stopped`].
+pub fn open<'a>(
+    bytes: &[u8],
+    envelope: Envelope,
+    opener: impl Into<Opener<'a>>,
+    limits: &Limits,
+) -> Result<Plaintext, Error> {
+    let opener = opener.into();
+    let stopped_or = |error| if opener.is_stopped() { Error::Stopped } else { error };
+    let keys = opener.keyring();
     let too_large = Error::TooLarge { limit: limits.document };
     if bytes.len() > limits.document {
         return Err(too_large);
@@ -49,20 +58,20 @@ pub fn open(bytes: &[u8], envelope: Envelope, keys: &Keyring, limits: &Limits) -
     match envelope {
         Envelope::Age => {
             let file = age::dearmor_where_armored(bytes).ok_or(refused(NO_AGE_FILE))?;
-            age::open(&file, keys, "", limits.recipients, limits.document).map_err(|closed| match closed {
+            age::open(&file, opener, "", limits.recipients, limits.document).map_err(|closed| match closed {
                 age::Closed::Malformed => refused(NO_AGE_FILE),
                 age::Closed::Passphrase => refused(UNDER_PASSPHRASE),
-                age::Closed::NoIdentity(recipients) => no_key(recipients, keys),
+                age::Closed::NoIdentity(recipients) => stopped_or(no_key(recipients, keys)),
                 age::Closed::Unauthentic => refused(CHANGED),
                 age::Closed::TooLarge => too_large,
             })
         }
         Envelope::Pgp => {
             let packets = pgp::dearmor_where_armored(bytes).ok_or(refused(NO_PGP_MESSAGE))?;
-            pgp::open(&packets, keys, limits.recipients, limits.document).map_err(|closed| match closed {
+            pgp::open(&packets, opener, limits.recipients, limits.document).map_err(|closed| match closed {
                 pgp::Closed::Malformed => refused(NO_PGP_MESSAGE),
                 pgp::Closed::Passphrase => refused(UNDER_PASSPHRASE),
-                pgp::Closed::NoIdentity(recipients) => no_key(recipients, keys),
+                pgp::Closed::NoIdentity(recipients) => stopped_or(no_key(recipients, keys)),
                 pgp::Closed::Unauthentic => refused(CHANGED),
                 pgp::Closed::Content => refused(NO_LITERAL),
                 pgp::Closed::TooLarge => too_large,
@@ -77,11 +86,11 @@ pub fn open(bytes: &[u8], envelope: Envelope, keys: &Keyring, limits: &Limits) -
 /// # Errors
 /// As [`open`], and as the parsers; positions are those of the decrypted text. A file inside that
 /// has a `sops` block of its own is refused: it would have to be opened twice.
-pub fn open_manifests(
+pub fn open_manifests<'a>(
     bytes: &[u8],
     envelope: Envelope,
     inner_name: &str,
-    keys: &Keyring,
+    opener: impl Into<Opener<'a>>,
     limits: &Limits,
 ) -> Result<Opened, Error> {
     let format = Format::of_name(inner_name);
@@ -89,7 +98,7 @@ pub fn open_manifests(
         Format::Yaml | Format::Json => {}
         Format::Dotenv | Format::Ini | Format::Binary => return Err(refused(NO_MANIFESTS)),
     }
-    let text = open(bytes, envelope, keys, limits)?;
+    let text = open(bytes, envelope, opener, limits)?;
     let mut tree = match format {
         Format::Yaml => {
             let stream = yaml::parse(text.bytes(), limits).map_err(without_key)?;

@@ -43,6 +43,9 @@ pub enum Error {
         /// The key.
         key: String,
     },
+    /// Nobody waits for the answer any more ([`crate::Stop`]).
+    #[error("it was not opened in time")]
+    Stopped,
     /// No `sops` block where one is needed.
     #[error("it has no `sops` metadata")]
     MetadataAbsent,

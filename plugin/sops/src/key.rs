@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! key file --Keyring::load--> Keyring      every passphrase is asked for and checked here, once
-//! Recipient --Keyring::unwrap--> Plaintext the data key (or one Shamir part of it)
+//! Recipient --Opener::unwrap--> Plaintext  the data key (or one Shamir part of it)
 //! ```
 //!
 //! A keyring is read by many threads at once: nothing in it changes after loading, and whatever
@@ -12,6 +12,7 @@
 //! recipient, a fingerprint, a plugin's name.
 
 pub(crate) mod age;
+mod data_keys;
 pub(crate) mod pgp;
 mod post_quantum;
 pub(crate) mod shamir;
@@ -20,10 +21,15 @@ mod ssh;
 mod tests;
 mod x25519;
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
+pub use data_keys::{DataKeyCounts, DataKeys};
+use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use crate::error::{Error, IdentityProblem};
 use crate::metadata::{Recipient, RecipientKind};
+use crate::opener::Opener;
 use crate::plaintext::Plaintext;
 
 /// A passphrase, wiped when it goes.
@@ -57,11 +63,15 @@ pub struct Keyring {
     age: Vec<age::Native>,
     pgp: Vec<pgp::Certificate>,
     plugins: Vec<Plugin>,
+    /// See [`Keyring::fingerprint`].
+    fingerprint: [u8; 32],
 }
 
 /// An identity that an age plugin's process answers for.
 struct Plugin {
     name: String,
+    /// Tells it from every other of the process, also from one of the same name.
+    number: u64,
     identity: Box<dyn ::age::Identity + Send + Sync>,
 }
 
@@ -111,6 +121,8 @@ pub(crate) enum NotOpened {
     NoIdentity,
     /// An identity is at hand, and the copy is damaged.
     Damaged,
+    /// Nobody waits for it any more.
+    Stopped,
 }
 
 impl Keyring {
@@ -144,6 +156,7 @@ impl Keyring {
                 loaded.added += 1;
             }
         }
+        self.fingerprint = self.take_fingerprint();
         Ok(loaded)
     }
 
@@ -151,7 +164,8 @@ impl Keyring {
     /// `age-plugin-yubikey`). It is asked after every native identity, because asking starts a process.
     pub fn add_plugin(&mut self, name: String, identity: Box<dyn ::age::Identity + Send + Sync>) {
         let name = name.strip_prefix("age-plugin-").map(str::to_owned).unwrap_or(name);
-        self.plugins.push(Plugin { name, identity });
+        self.plugins.push(Plugin { name, number: fresh_number(), identity });
+        self.fingerprint = self.take_fingerprint();
     }
 
     /// Kind and public part of each identity, in the order they are tried.
@@ -184,21 +198,55 @@ impl Keyring {
         }
     }
 
-    /// Unwraps one recipient's copy of the data key (or Shamir part).
+    /// Who opens with these identities: equal for keyrings that hold the same secrets in the same order, and for
+    /// no others.
     ///
-    /// The identity that the recipient names is tried first, then all others: `sops` opens a copy
-    /// whose recipient is wrongly named as well.
-    pub(crate) fn unwrap(&self, recipient: &Recipient) -> Result<Plaintext, NotOpened> {
-        match recipient.kind {
-            RecipientKind::Age => age::unwrap(self, recipient),
-            RecipientKind::Pgp => pgp::unwrap(self, recipient),
-            RecipientKind::AwsKms
-            | RecipientKind::GcpKms
-            | RecipientKind::AzureKeyVault
-            | RecipientKind::VaultTransit
-            | RecipientKind::HuaweiKms => Err(NotOpened::NoIdentity),
-        }
+    /// Public parts would not do. A key file states its own, and neither an OpenSSH nor an OpenPGP key is checked
+    /// against them: whoever writes another's public key over a secret of their own would pass for the other.
+    /// What a plugin keeps is unknown here, so a keyring with one equals itself alone.
+    pub(crate) fn fingerprint(&self) -> &[u8; 32] {
+        &self.fingerprint
     }
+
+    fn take_fingerprint(&self) -> [u8; 32] {
+        // Each part begins with its kind and has the length of its kind, so no two lists read alike.
+        let mut digest = Sha256::new_with_prefix("regent keyring\0");
+        for native in &self.age {
+            digest.update(b"a");
+            digest.update(native.mark());
+        }
+        for mark in self.pgp.iter().flat_map(pgp::Certificate::marks) {
+            digest.update(b"p");
+            digest.update(mark);
+        }
+        for plugin in &self.plugins {
+            digest.update(b"x");
+            digest.update(plugin.number.to_be_bytes());
+        }
+        digest.finalize().into()
+    }
+}
+
+/// Unwraps one recipient's copy of the data key (or Shamir part).
+///
+/// The identity that the recipient names is tried first, then all others: `sops` opens a copy
+/// whose recipient is wrongly named as well.
+pub(crate) fn unwrap(opener: Opener<'_>, recipient: &Recipient) -> Result<Plaintext, NotOpened> {
+    match recipient.kind {
+        RecipientKind::Age => age::unwrap(opener, recipient),
+        RecipientKind::Pgp => pgp::unwrap(opener, recipient),
+        RecipientKind::AwsKms
+        | RecipientKind::GcpKms
+        | RecipientKind::AzureKeyVault
+        | RecipientKind::VaultTransit
+        | RecipientKind::HuaweiKms => Err(NotOpened::NoIdentity),
+    }
+}
+
+/// A number that this process has not given out before.
+fn fresh_number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 /// Largest key file, in bytes. A ring of a hundred RSA 4096 keys with their signatures is half of

@@ -6,9 +6,13 @@
 //! ```text
 //! bytes --Document::parse--> Document::Clear(Tree)          no encrypted values
 //!                            Document::Sealed(Sealed)       parsed, nothing decrypted
-//! Sealed --Sealed::open(&Keyring)--> Opened                 every value decrypted, MAC matched
+//! Sealed --Sealed::open(Opener)--> Opened                   every value decrypted, MAC matched
 //! bytes --envelope::open(&Keyring)--> Plaintext             a file encrypted as a whole
 //! ```
+//!
+//! An [`Opener`] is a [`Keyring`] at work, and `&Keyring` is the plain one. With [`DataKeys`] it shares data keys that
+//! were unwrapped with other openers of the same identities, never of others; with a [`Stop`] it ends before the
+//! next attempt to unwrap.
 //!
 //! Behaviour follows the `sops` program; names of rules and fields are its own.
 //!
@@ -58,6 +62,7 @@ pub mod key;
 mod limits;
 mod mac;
 mod metadata;
+mod opener;
 mod opening;
 mod plaintext;
 mod rfc3339;
@@ -68,9 +73,10 @@ mod value;
 
 pub use error::{Bound, EmitProblem, Error, IdentityProblem, KeyReport, MacProblem, ValueProblem};
 pub use format::{Document, Format};
-pub use key::{Keyring, Loaded, Passphrase, PluginLine};
+pub use key::{DataKeyCounts, DataKeys, Keyring, Loaded, Passphrase, PluginLine};
 pub use limits::Limits;
 pub use metadata::{Recipient, RecipientKind};
+pub use opener::{Opener, Stop};
 pub use opening::{Opened, Reveal, Sealed};
 pub use plaintext::Plaintext;
 pub use tree::{Branch, Comment, Element, Entry, Item, Leaf, Node, Origin, Position, Scalar, Tree};

@@ -5,9 +5,10 @@
 
 use crate::error::{Error, KeyReport, MacProblem, ValueProblem, shown};
 use crate::format::{Format, binary, dotenv, ini, json, yaml};
-use crate::key::{Keyring, NotOpened, shamir};
+use crate::key::{NotOpened, shamir};
 use crate::mac::Mac;
 use crate::metadata::{Metadata, Recipient, RecipientKind};
+use crate::opener::Opener;
 use crate::plaintext::Plaintext;
 use crate::select::{CIPHERTEXT_PREFIX, Reach, Rule};
 use crate::tree::{Branch, Comment, Element, Entry, Item, Leaf, Node, Origin, Position, Scalar, Tree};
@@ -56,13 +57,14 @@ impl Sealed {
     /// and always.
     ///
     /// # Errors
-    /// In this order, as the `sops` program: [`Error::NoKey`], [`Error::TooFewParts`] and
-    /// [`Error::Parts`] for the data key, [`Error::Metadata`] for a pattern that costs too much,
+    /// [`Error::Stopped`] where nobody waits for the data key any more; else in this order, as the `sops` program:
+    /// [`Error::NoKey`], [`Error::TooFewParts`] and [`Error::Parts`] for the data key, [`Error::Metadata`] for a pattern that costs too much,
     /// [`Error::Value`] for the first value that does not decrypt, [`Error::Mac`].
-    pub fn open(self, keys: &Keyring) -> Result<Opened, Error> {
+    pub fn open<'a>(self, opener: impl Into<Opener<'a>>) -> Result<Opened, Error> {
+        let opener = opener.into();
         let Self { mut tree, metadata } = self;
         let cipher =
-            Cipher::new(&data_key(&metadata, keys)?).ok_or(Error::Parts { problem: "is not 32 bytes long" })?;
+            Cipher::new(&data_key(&metadata, opener)?).ok_or(Error::Parts { problem: "is not 32 bytes long" })?;
         let mut walk = Walk {
             cipher: &cipher,
             rule: &metadata.rule,
@@ -138,21 +140,21 @@ impl Opened {
 }
 
 /// The data key: of the one group, or combined from the parts of several.
-fn data_key(metadata: &Metadata, keys: &Keyring) -> Result<Plaintext, Error> {
+fn data_key(metadata: &Metadata, opener: Opener<'_>) -> Result<Plaintext, Error> {
     let mut damaged = Vec::new();
     let report = |damaged| {
         Box::new(KeyReport {
             recipients: metadata.groups.iter().flatten().map(Recipient::to_string).collect(),
-            identities: keys.describe(),
+            identities: opener.keyring().describe(),
             damaged,
         })
     };
     if let [group] = metadata.groups.as_slice() {
-        return unwrap_any(group, keys, &mut damaged).ok_or_else(|| Error::NoKey(report(damaged)));
+        return unwrap_any(group, opener, &mut damaged)?.ok_or_else(|| Error::NoKey(report(damaged)));
     }
     // No early stop, as in SOPS: more parts than the threshold must agree as well.
-    let parts: Vec<Plaintext> =
-        metadata.groups.iter().filter_map(|group| unwrap_any(group, keys, &mut damaged)).collect();
+    let parts = metadata.groups.iter().map(|group| unwrap_any(group, opener, &mut damaged));
+    let parts: Vec<Plaintext> = parts.filter_map(Result::transpose).collect::<Result<_, _>>()?;
     if parts.is_empty() {
         return Err(Error::NoKey(report(damaged)));
     }
@@ -166,19 +168,24 @@ fn data_key(metadata: &Metadata, keys: &Keyring) -> Result<Plaintext, Error> {
 /// The first copy of a group's key that opens: age before OpenPGP, and in each kind first those
 /// whose public part is at hand, because trying the others costs a key exchange each. The name in
 /// the file does not have to be the right one, so the others are tried as well.
-fn unwrap_any(group: &[Recipient], keys: &Keyring, damaged: &mut Vec<String>) -> Option<Plaintext> {
+///
+/// What was unwrapped before is looked up in its turn and not first: which copy opens a file must not depend on
+/// what was opened earlier.
+fn unwrap_any(group: &[Recipient], opener: Opener<'_>, damaged: &mut Vec<String>) -> Result<Option<Plaintext>, Error> {
+    let keys = opener.keyring();
     for kind in [RecipientKind::Age, RecipientKind::Pgp] {
         for at_hand in [true, false] {
             for recipient in group.iter().filter(|one| one.kind == kind && keys.matches(one) == at_hand) {
-                match keys.unwrap(recipient) {
-                    Ok(key) => return Some(key),
+                match opener.unwrap(recipient) {
+                    Ok(key) => return Ok(Some(key)),
+                    Err(NotOpened::Stopped) => return Err(Error::Stopped),
                     Err(NotOpened::Damaged) => damaged.push(recipient.to_string()),
                     Err(NotOpened::NoIdentity) => {}
                 }
             }
         }
     }
-    None
+    Ok(None)
 }
 
 /// SOPS combines no single part, whatever the threshold says.

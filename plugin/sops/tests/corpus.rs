@@ -144,6 +144,7 @@ fn rule(error: &Error) -> String {
         Error::Limit { .. } => "limit",
         Error::Syntax { .. } => "syntax",
         Error::DuplicateKey { .. } => "duplicate-key",
+        Error::Stopped => "stopped",
         Error::MetadataAbsent => "metadata-absent",
         Error::Metadata { .. } => "metadata",
         Error::NoKey(_) => "no-key",

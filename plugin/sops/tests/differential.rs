@@ -199,7 +199,8 @@ fn stricter(error: &Error, file: &[u8]) -> Option<&'static str> {
             Some("a clear text that looks like ciphertext, under a comment rule")
         }
         Error::Value { problem: ValueProblem::Malformed, .. } => Some("base64 with stray bits or line breaks"),
-        Error::TooLarge { .. }
+        Error::Stopped
+        | Error::TooLarge { .. }
         | Error::Syntax { .. }
         | Error::MetadataAbsent
         | Error::Metadata { .. }

@@ -15,7 +15,7 @@ static KEYS: LazyLock<Keyring> = LazyLock::new(|| {
 fuzz_target!(|bytes: &[u8]| {
     for format in Format::ALL {
         if let Ok(Document::Sealed(sealed)) = Document::parse(bytes, format, &Limits::default())
-            && let Ok(opened) = sealed.open(&KEYS)
+            && let Ok(opened) = sealed.open(&*KEYS)
         {
             let _ = opened.emit(format, Reveal::Values);
             let _ = opened.emit(Format::Json, Reveal::Redacted);

@@ -28,6 +28,6 @@ fuzz_target!(|pattern: &str| {
     quoted.push('"');
     let text = SEALED.replacen(PATTERN, &quoted, 1);
     if let Ok(Document::Sealed(sealed)) = Document::parse(text.as_bytes(), Format::Json, &Limits::default()) {
-        let _ = sealed.open(&KEYS);
+        let _ = sealed.open(&*KEYS);
     }
 });

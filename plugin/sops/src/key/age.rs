@@ -11,21 +11,23 @@ use ::age::armor::ArmoredReader;
 use ::age::{DecryptError, Decryptor};
 use age_core::format::{FileKey, Stanza};
 use age_core::primitives::bech32_decode;
+use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::post_quantum::Hybrid;
 use super::x25519::X25519;
 use super::{
-    Keyring, MAX_DATA_KEY, MAX_DATA_KEY_STANZAS, MAX_DATA_KEY_TEXT, MAX_KEY_FILE, NotOpened, Passphrase, PluginLine,
-    Refused,
+    MAX_DATA_KEY, MAX_DATA_KEY_STANZAS, MAX_DATA_KEY_TEXT, MAX_KEY_FILE, NotOpened, Passphrase, PluginLine, Refused,
 };
 use crate::error::IdentityProblem;
 use crate::metadata::Recipient;
+use crate::opener::Opener;
 use crate::plaintext::Plaintext;
 
 /// An identity that needs no other program.
 pub(crate) struct Native {
     public: Public,
+    mark: [u8; 32],
     identity: Box<dyn ::age::Identity + Send + Sync>,
 }
 
@@ -46,8 +48,14 @@ pub(crate) enum Public {
 }
 
 impl Native {
-    pub(super) fn new(public: Public, identity: Box<dyn ::age::Identity + Send + Sync>) -> Self {
-        Self { public, identity }
+    /// `text` is what the identity was read from.
+    pub(super) fn new(public: Public, text: &str, identity: Box<dyn ::age::Identity + Send + Sync>) -> Self {
+        Self { public, mark: Sha256::digest(text).into(), identity }
+    }
+
+    /// What only the holder of this very secret has: a digest of the text that it was read from.
+    pub(super) fn mark(&self) -> &[u8; 32] {
+        &self.mark
     }
 
     pub(super) fn public(&self) -> &Public {
@@ -118,11 +126,11 @@ fn read_identity(word: &str, number: usize, lines: &mut Lines) -> Result<(), Ide
     if word.starts_with("AGE-SECRET-KEY-PQ-1") {
         let hybrid = Hybrid::parse(word).ok_or(IdentityProblem::BadLine)?;
         let public = Public::Recipient(hybrid.recipient());
-        lines.natives.push(Native::new(public, Box::new(hybrid)));
+        lines.natives.push(Native::new(public, word, Box::new(hybrid)));
     } else if word.starts_with("AGE-SECRET-KEY-1") {
         let identity = X25519::parse(word).ok_or(IdentityProblem::BadLine)?;
         let public = Public::Recipient(identity.recipient());
-        lines.natives.push(Native::new(public, Box::new(identity)));
+        lines.natives.push(Native::new(public, word, Box::new(identity)));
     } else if word.starts_with("AGE-PLUGIN-") {
         let name = plugin_name(word).ok_or(IdentityProblem::BadLine)?;
         lines.plugins.push((number, PluginLine { name, text: Zeroizing::new(word.to_owned()) }));
@@ -175,16 +183,16 @@ pub(super) fn open_identity_file(bytes: &[u8], passphrases: &[Passphrase]) -> Re
 }
 
 /// Unwraps the armored age file of a `sops.age` entry.
-pub(super) fn unwrap(keys: &Keyring, recipient: &Recipient) -> Result<Plaintext, NotOpened> {
+pub(super) fn unwrap(opener: Opener<'_>, recipient: &Recipient) -> Result<Plaintext, NotOpened> {
     // A plugin's name alone does not say whose recipient it is, so it is no evidence of damage.
-    let named = keys.age.iter().any(|native| native.is(&recipient.name));
+    let named = opener.keyring().age.iter().any(|native| native.is(&recipient.name));
     let closed = if named { NotOpened::Damaged } else { NotOpened::NoIdentity };
     let text = recipient.enc.as_bytes().trim_ascii();
     if text.len() > MAX_DATA_KEY_TEXT || !is_armored(text) {
         return Err(closed);
     }
     let file = dearmor(text).ok_or(closed)?;
-    match open(&file, keys, &recipient.name, MAX_DATA_KEY_STANZAS, MAX_DATA_KEY) {
+    match open(&file, opener, &recipient.name, MAX_DATA_KEY_STANZAS, MAX_DATA_KEY) {
         Ok(key) => Ok(key),
         Err(Closed::NoIdentity(_) | Closed::Malformed | Closed::Passphrase) => Err(closed),
         Err(Closed::Unauthentic | Closed::TooLarge) => Err(NotOpened::Damaged),
@@ -206,10 +214,11 @@ pub(crate) enum Closed {
     TooLarge,
 }
 
-/// Opens a binary age file. `recipient` is the identity to begin with, empty where none is named.
-pub(crate) fn open(
+/// Opens a binary age file. `recipient` is the identity to begin with, empty where none is named. An opener that
+/// is stopped meanwhile finds no identity.
+pub(crate) fn open<'a>(
     file: &[u8],
-    keys: &Keyring,
+    opener: impl Into<Opener<'a>>,
     recipient: &str,
     stanzas: usize,
     plaintext: usize,
@@ -218,7 +227,7 @@ pub(crate) fn open(
     if parsed.is_scrypt() {
         return Err(Closed::Passphrase);
     }
-    let trial = Trial { keys, recipient, most_stanzas: stanzas, seen: RefCell::default() };
+    let trial = Trial { opener: opener.into(), recipient, most_stanzas: stanzas, seen: RefCell::default() };
     match parsed.decrypt(std::iter::once(&trial as &dyn ::age::Identity)) {
         Ok(stream) => read_bounded(stream, plaintext),
         Err(DecryptError::NoMatchingKeys) => Err(match trial.seen.into_inner() {
@@ -331,7 +340,7 @@ fn read_bounded(stream: impl Read, most: usize) -> Result<Plaintext, Closed> {
 /// Tries identities on a file's stanzas: the named one, the other native ones, plugins. A stanza
 /// that is damaged for one identity does not stop the others, as it would in the `age` crate.
 struct Trial<'a> {
-    keys: &'a Keyring,
+    opener: Opener<'a>,
     recipient: &'a str,
     most_stanzas: usize,
     seen: RefCell<Seen>,
@@ -352,10 +361,14 @@ impl ::age::Identity for Trial<'_> {
         if stanzas.len() > self.most_stanzas {
             return Some(Err(DecryptError::InvalidHeader));
         }
+        let keys = self.opener.keyring();
         let mut damaged = false;
         for named in [true, false] {
-            for native in self.keys.age.iter().filter(|native| native.is(self.recipient) == named) {
+            for native in keys.age.iter().filter(|native| native.is(self.recipient) == named) {
                 for stanza in stanzas {
+                    if self.opener.is_stopped() {
+                        return None;
+                    }
                     match native.identity.unwrap_stanza(stanza) {
                         Some(Ok(key)) => return Some(Ok(key)),
                         Some(Err(_)) => damaged = true,
@@ -364,7 +377,10 @@ impl ::age::Identity for Trial<'_> {
                 }
             }
         }
-        for plugin in &self.keys.plugins {
+        for plugin in &keys.plugins {
+            if self.opener.is_stopped() {
+                return None;
+            }
             // All stanzas in one question: each starts a process.
             if let Some(Ok(key)) = plugin.identity.unwrap_stanzas(stanzas) {
                 return Some(Ok(key));

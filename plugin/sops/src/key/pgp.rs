@@ -17,13 +17,15 @@ use ::pgp::types::{
     DecryptionKey, EskType, KeyDetails, PacketLength, Password, PkeskBytes, PkeskVersion, S2kParams, SecretParams,
     StringToKey, Tag,
 };
+use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::{
-    Keyring, MAX_DATA_KEY, MAX_DATA_KEY_STANZAS, MAX_DATA_KEY_TEXT, MAX_KEY_FILE, NotOpened, Passphrase, Refused,
+    MAX_DATA_KEY, MAX_DATA_KEY_STANZAS, MAX_DATA_KEY_TEXT, MAX_KEY_FILE, NotOpened, Passphrase, Refused, fresh_number,
 };
 use crate::error::IdentityProblem;
 use crate::metadata::Recipient;
+use crate::opener::Opener;
 use crate::plaintext::Plaintext;
 
 /// The keys of one certificate that decrypt, unlocked.
@@ -36,6 +38,7 @@ pub(crate) struct Certificate {
 /// One unlocked key.
 struct Unlocked {
     fingerprint: String,
+    mark: [u8; 32],
     secret: Secret,
 }
 
@@ -47,6 +50,11 @@ enum Secret {
 impl Certificate {
     pub(super) fn fingerprint(&self) -> &str {
         &self.fingerprint
+    }
+
+    /// For each key what only the holder of this very secret has: a digest of it and its fingerprint.
+    pub(super) fn marks(&self) -> impl Iterator<Item = &[u8; 32]> {
+        self.keys.iter().map(|key| &key.mark)
     }
 
     /// Takes over the keys that are not known yet.
@@ -112,15 +120,15 @@ pub(super) fn read_keys(bytes: &[u8], passphrases: &[Passphrase]) -> Result<Keys
 }
 
 /// Unwraps the PGP message of a `sops.pgp` entry.
-pub(super) fn unwrap(keys: &Keyring, recipient: &Recipient) -> Result<Plaintext, NotOpened> {
+pub(super) fn unwrap(opener: Opener<'_>, recipient: &Recipient) -> Result<Plaintext, NotOpened> {
     let text = recipient.enc.as_bytes();
-    let named = keys.pgp.iter().any(|certificate| certificate.is(&recipient.name));
+    let named = opener.keyring().pgp.iter().any(|certificate| certificate.is(&recipient.name));
     let closed = if named { NotOpened::Damaged } else { NotOpened::NoIdentity };
     if text.len() > MAX_DATA_KEY_TEXT {
         return Err(closed);
     }
     let packets = dearmor_message(text).ok_or(closed)?;
-    match open(&packets, keys, MAX_DATA_KEY_STANZAS, MAX_DATA_KEY) {
+    match open(&packets, opener, MAX_DATA_KEY_STANZAS, MAX_DATA_KEY) {
         Ok(key) if key.is_empty() => Err(NotOpened::Damaged),
         Ok(key) => Ok(key),
         Err(Closed::NoIdentity(_)) => Err(NotOpened::NoIdentity),
@@ -147,8 +155,14 @@ pub(crate) enum Closed {
 }
 
 /// Opens a binary message. Keys that the message names are tried first, then all on packets that
-/// name none (`--throw-keyids`).
-pub(crate) fn open(packets: &[u8], keys: &Keyring, recipients: usize, most: usize) -> Result<Plaintext, Closed> {
+/// name none (`--throw-keyids`). An opener that is stopped meanwhile tries no further key.
+pub(crate) fn open<'a>(
+    packets: &[u8],
+    opener: impl Into<Opener<'a>>,
+    recipients: usize,
+    most: usize,
+) -> Result<Plaintext, Closed> {
+    let opener = opener.into();
     let esks = match Message::from_bytes(packets) {
         Ok(Message::Encrypted { esk, .. }) => esk,
         Ok(Message::Literal { .. } | Message::Compressed { .. } | Message::Signed { .. }) | Err(_) => {
@@ -171,8 +185,8 @@ pub(crate) fn open(packets: &[u8], keys: &Keyring, recipients: usize, most: usiz
     let mut damaged = false;
     for hidden in [false, true] {
         for packet in to_keys.iter().filter(|packet| is_hidden(packet) == hidden) {
-            for key in keys.pgp.iter().flat_map(|certificate| &certificate.keys) {
-                if !key.secret.is_meant_by(packet) {
+            for key in opener.keyring().pgp.iter().flat_map(|certificate| &certificate.keys) {
+                if opener.is_stopped() || !key.secret.is_meant_by(packet) {
                     continue;
                 }
                 let Some(session_key) = key.secret.session_key(packet) else {
@@ -336,7 +350,7 @@ impl Ring {
             Unlocking::Unlocked => {
                 let fingerprint = secret.fingerprint();
                 let certificate = self.primary.clone().unwrap_or_else(|| fingerprint.clone());
-                let key = Unlocked { fingerprint, secret };
+                let key = Unlocked { mark: secret.mark(&fingerprint), fingerprint, secret };
                 match self.certificates.iter_mut().find(|known| known.fingerprint == certificate) {
                     Some(known) => known.keys.push(key),
                     None => self.certificates.push(Certificate { fingerprint: certificate, keys: vec![key] }),
@@ -375,6 +389,20 @@ impl Secret {
             Self::Primary(key) => hex(key),
             Self::Subkey(key) => hex(key),
         }
+    }
+
+    fn mark(&self, fingerprint: &str) -> [u8; 32] {
+        let (params, version) = match self {
+            Self::Primary(key) => (key.secret_params(), key.version()),
+            Self::Subkey(key) => (key.secret_params(), key.version()),
+        };
+        let mut digest = Sha256::new_with_prefix(fingerprint);
+        digest.update(b"\0");
+        if params.to_writer(&mut digest, version).is_err() {
+            // No digest cannot be written to; should a kind of key be unwritable, it is shared with nobody.
+            digest.update(fresh_number().to_be_bytes());
+        }
+        digest.finalize().into()
     }
 
     /// Whether keys of this algorithm decrypt at all.

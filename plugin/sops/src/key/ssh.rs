@@ -50,7 +50,7 @@ fn unlock(pem: &str, passphrases: &[Passphrase]) -> Result<Native, IdentityProbl
         }
         Identity::Unsupported(_) => return Err(IdentityProblem::Unsupported),
     };
-    Ok(Native::new(public_part(unlocked.clone())?, Box::new(unlocked)))
+    Ok(Native::new(public_part(unlocked.clone())?, pem, Box::new(unlocked)))
 }
 
 const OPENSSH: &str = "-----BEGIN OPENSSH PRIVATE KEY-----";

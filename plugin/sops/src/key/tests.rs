@@ -99,7 +99,7 @@ fn cases() -> Vec<Case> {
 fn every_wrapped_key_opens_with_its_identity() {
     for case in cases() {
         let keys = keyring(&[&case.identity]);
-        match keys.unwrap(&case.recipient) {
+        match Opener::new(&keys).unwrap(&case.recipient) {
             Ok(key) => assert!(key.bytes() == case.data_key, "{}: another key", case.name),
             Err(why) => panic!("{}: {why:?}", case.name),
         }
@@ -122,7 +122,7 @@ fn the_wrong_identity_opens_nothing() {
         if case.name.starts_with("pgp-revoked") || case.name.starts_with("age-several") {
             continue;
         }
-        assert_eq!(keys.unwrap(&case.recipient).err(), Some(NotOpened::NoIdentity), "{}", case.name);
+        assert_eq!(Opener::new(&keys).unwrap(&case.recipient).err(), Some(NotOpened::NoIdentity), "{}", case.name);
     }
 }
 
@@ -130,11 +130,15 @@ fn the_wrong_identity_opens_nothing() {
 fn identities_of_all_kinds_share_a_keyring() {
     let keys = keyring(&["age/x25519", "age/post-quantum", "ssh/ed25519", "ssh/rsa", "pgp/cv25519", "pgp/rsa2048"]);
     for case in cases().into_iter().filter(|case| case.name.starts_with("sops-")) {
-        assert!(keys.unwrap(&case.recipient).is_ok_and(|key| key.bytes() == case.data_key), "{}", case.name);
+        assert!(
+            Opener::new(&keys).unwrap(&case.recipient).is_ok_and(|key| key.bytes() == case.data_key),
+            "{}",
+            case.name
+        );
     }
     // The hidden recipient's packet is tried with every key, also with those of other algorithms.
     let hidden = cases().into_iter().find(|case| case.name == "pgp-hidden-in-ring").unwrap();
-    assert!(keys.unwrap(&hidden.recipient).is_ok());
+    assert!(Opener::new(&keys).unwrap(&hidden.recipient).is_ok());
 }
 
 #[test]
@@ -149,7 +153,7 @@ fn a_damaged_copy_is_told_from_a_foreign_one() {
         let digit = changed[line].as_bytes()[4];
         changed[line].replace_range(4..5, if digit == b'A' { "B" } else { "A" });
         damaged.enc = changed.join("\n") + "\n";
-        assert_eq!(keys.unwrap(&damaged).err(), Some(NotOpened::Damaged), "{}", case.name);
+        assert_eq!(Opener::new(&keys).unwrap(&damaged).err(), Some(NotOpened::Damaged), "{}", case.name);
     }
 }
 
@@ -161,7 +165,7 @@ fn a_copy_that_was_cut_off_yields_nothing() {
             let mut cut = case.recipient.clone();
             cut.enc.truncate(keep);
             // The armor's last dash is not needed to decode OpenPGP, and gpg does not insist on it.
-            if let Ok(key) = keys.unwrap(&cut) {
+            if let Ok(key) = Opener::new(&keys).unwrap(&cut) {
                 assert!(case.name.contains("pgp") && key.bytes() == case.data_key, "{}", case.name);
             }
         }
@@ -173,40 +177,40 @@ fn age_copies_follow_the_rules_of_sops() {
     let keys = keyring(&["age/x25519"]);
     let public = text("age/x25519.pub");
     let unarmored = String::from_utf8_lossy(&fixture("data-keys/age-unarmored.bin")).into_owned();
-    assert_eq!(keys.unwrap(&age_recipient(&public, &unarmored)).err(), Some(NotOpened::Damaged));
+    assert_eq!(Opener::new(&keys).unwrap(&age_recipient(&public, &unarmored)).err(), Some(NotOpened::Damaged));
     let good = text("data-keys/age-x25519.enc");
     let trailing = format!("{good}\nmore");
-    assert_eq!(keys.unwrap(&age_recipient(&public, &trailing)).err(), Some(NotOpened::Damaged));
+    assert_eq!(Opener::new(&keys).unwrap(&age_recipient(&public, &trailing)).err(), Some(NotOpened::Damaged));
     let with_comment = format!("{public} laptop of the operator");
     assert!(keys.matches(&age_recipient(&with_comment, "")));
-    assert!(keys.unwrap(&age_recipient(&with_comment, &good)).is_ok());
+    assert!(Opener::new(&keys).unwrap(&age_recipient(&with_comment, &good)).is_ok());
 }
 
 #[test]
 fn stanzas_and_length_of_a_data_key_are_bounded() {
     let keys = keyring(&["age/x25519"]);
     let public = text("age/x25519.pub");
-    let unwrap = |name: &str| keys.unwrap(&age_recipient(&public, &text(name)));
+    let unwrap = |name: &str| Opener::new(&keys).unwrap(&age_recipient(&public, &text(name)));
     assert!(unwrap("data-keys/age-16-stanzas.txt").is_ok());
     assert_eq!(unwrap("data-keys/age-17-stanzas.txt").err(), Some(NotOpened::Damaged));
     assert_eq!(unwrap("data-keys/age-65-bytes.txt").err(), Some(NotOpened::Damaged));
     let good = text("data-keys/age-x25519.enc");
     let padded = format!("{good}{}x", "\n".repeat(MAX_DATA_KEY_TEXT));
-    assert_eq!(keys.unwrap(&age_recipient(&public, &padded)).err(), Some(NotOpened::Damaged));
+    assert_eq!(Opener::new(&keys).unwrap(&age_recipient(&public, &padded)).err(), Some(NotOpened::Damaged));
 }
 
 #[test]
 fn pgp_copies_without_a_key_or_integrity_are_refused() {
     let keys = keyring(&["pgp/cv25519"]);
     let public = text("pgp/cv25519.fingerprint");
-    let unwrap = |name: &str| keys.unwrap(&pgp_recipient(&public, &text(name))).err();
+    let unwrap = |name: &str| Opener::new(&keys).unwrap(&pgp_recipient(&public, &text(name))).err();
     assert_eq!(unwrap("data-keys/pgp-empty.txt"), Some(NotOpened::Damaged));
     assert_eq!(unwrap("data-keys/pgp-65-bytes.txt"), Some(NotOpened::Damaged));
     assert_eq!(unwrap("data-keys/pgp-passphrase.txt"), Some(NotOpened::Damaged));
     // `gpg --ignore-mdc-error` opens it: only the missing protection is the reason.
     assert_eq!(unwrap("data-keys/pgp-without-integrity.txt"), Some(NotOpened::Damaged));
-    assert_eq!(keys.unwrap(&pgp_recipient(&public, "")).err(), Some(NotOpened::Damaged));
-    assert_eq!(keys.unwrap(&pgp_recipient("0000", "")).err(), Some(NotOpened::NoIdentity));
+    assert_eq!(Opener::new(&keys).unwrap(&pgp_recipient(&public, "")).err(), Some(NotOpened::Damaged));
+    assert_eq!(Opener::new(&keys).unwrap(&pgp_recipient("0000", "")).err(), Some(NotOpened::NoIdentity));
 }
 
 #[test]
@@ -221,7 +225,7 @@ fn clouds_are_nobody_s_identity() {
     ] {
         let recipient = Recipient { kind, name: text("age/x25519.pub"), enc: text("data-keys/age-x25519.enc") };
         assert!(!keys.matches(&recipient));
-        assert_eq!(keys.unwrap(&recipient).err(), Some(NotOpened::NoIdentity));
+        assert_eq!(Opener::new(&keys).unwrap(&recipient).err(), Some(NotOpened::NoIdentity));
     }
 }
 
@@ -233,7 +237,7 @@ fn a_plugin_is_asked_after_native_identities() {
             &self,
             stanza: &age_core::format::Stanza,
         ) -> Option<Result<age_core::format::FileKey, ::age::DecryptError>> {
-            self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            self.1.fetch_add(1, Ordering::Relaxed);
             self.0.unwrap_stanza(stanza)
         }
     }
@@ -241,7 +245,7 @@ fn a_plugin_is_asked_after_native_identities() {
     let secret = secret.lines().find(|line| line.starts_with("AGE-SECRET-KEY-1")).unwrap();
     let asked = std::sync::Arc::default();
     let plugin = Counting(secret.parse().unwrap(), std::sync::Arc::clone(&asked));
-    let asked = || asked.load(std::sync::atomic::Ordering::Relaxed);
+    let asked = || asked.load(Ordering::Relaxed);
     let copy = age_recipient("age1device1xyz", &text("data-keys/age-x25519.enc"));
 
     let mut keys = keyring(&["age/other"]);
@@ -249,10 +253,10 @@ fn a_plugin_is_asked_after_native_identities() {
     keys.add_plugin("age-plugin-device".to_owned(), Box::new(plugin));
     assert!(keys.matches(&copy));
     assert!(!keys.matches(&age_recipient("age1device2xyz", "")));
-    assert!(keys.unwrap(&copy).is_ok());
+    assert!(Opener::new(&keys).unwrap(&copy).is_ok());
     assert_eq!(asked(), 1);
     keys.load("native", secret.as_bytes(), &[]).unwrap();
-    assert!(keys.unwrap(&copy).is_ok());
+    assert!(Opener::new(&keys).unwrap(&copy).is_ok());
     assert_eq!(asked(), 1, "a native identity opened it");
     assert_eq!(keys.describe().last().unwrap(), "age-plugin-device");
 }
@@ -325,7 +329,7 @@ fn locked_files_ask_for_their_passphrase_at_load() {
     }
     let mut keys = Keyring::default();
     keys.load("age/locked-armored", &fixture("age/locked-armored"), &passphrase()).unwrap();
-    assert!(keys.unwrap(&age_recipient("", &text("data-keys/age-x25519.enc"))).is_ok());
+    assert!(Opener::new(&keys).unwrap(&age_recipient("", &text("data-keys/age-x25519.enc"))).is_ok());
 }
 
 #[test]

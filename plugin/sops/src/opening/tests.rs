@@ -1,7 +1,8 @@
 use sha2::Digest as _;
 
 use super::*;
-use crate::key::Keyring;
+use crate::key::{DataKeyCounts, DataKeys, Keyring};
+use crate::opener::Stop;
 use crate::value::tests::{KEY, encrypt};
 
 const LAST_MODIFIED: &str = "2024-05-06T07:08:09Z";
@@ -349,4 +350,46 @@ fn several_documents_as_json_stand_one_a_line() {
     assert_eq!(json.text().unwrap(), "{\"a\":\"one\"}\n{\"a\":\"two\"}\n");
     let dotenv = opened.emit(Format::Dotenv, Reveal::Values).map(|_| ());
     assert!(matches!(dotenv, Err(Error::Emit { problem: crate::EmitProblem::Documents, .. })));
+}
+
+#[test]
+fn documents_with_the_same_copies_share_their_unwraps() {
+    let (holder, stranger) = (Holder::new(), Holder::new());
+    let shared = DataKeys::new(10, 10);
+    let sealed = |groups| {
+        let tree = Tree { documents: vec![map(vec![("a", ciphertext("v", "str", "a:"))])] };
+        Sealed::new(tree, metadata(groups, mac_of(b"v")))
+    };
+    let copy = holder.wraps(&KEY);
+    for _ in 0..3 {
+        sealed(vec![vec![copy.clone()]]).open(Opener::new(&holder.keys).sharing(&shared)).unwrap();
+    }
+    assert_eq!(shared.counts(), DataKeyCounts { hits: 2, misses: 1, held: 1 });
+    // Who does not hold the identity gets nothing, and hears it as ever.
+    let foreign = sealed(vec![vec![copy]]).open(Opener::new(&stranger.keys).sharing(&shared));
+    assert!(matches!(foreign, Err(Error::NoKey(_))));
+
+    // Two groups: each part is a copy of its own. On a polynomial of degree 0 every part has the key's bytes.
+    let part = |x| [&KEY[..], &[x]].concat();
+    let groups = vec![vec![holder.wraps(&part(1))], vec![stranger.wraps(&part(3)), holder.wraps(&part(2))]];
+    let before = shared.counts();
+    for _ in 0..2 {
+        sealed(groups.clone()).open(Opener::new(&holder.keys).sharing(&shared)).unwrap();
+    }
+    let after = shared.counts();
+    assert_eq!((after.hits - before.hits, after.held - before.held), (2, 2));
+}
+
+#[test]
+fn a_stopped_opener_opens_nothing_and_says_so() {
+    let holder = Holder::new();
+    let stop = Stop::default();
+    stop.stop();
+    let copy = || vec![holder.wraps(&KEY)];
+    let foreign = || vec![Holder::new().wraps(&KEY)];
+    for groups in [vec![copy()], vec![foreign()], vec![copy(), copy()], vec![foreign(), foreign()]] {
+        let sealed = Sealed::new(Tree { documents: vec![map(vec![])] }, metadata(groups, mac_of(b"")));
+        let opened = sealed.open(Opener::new(&holder.keys).until(&stop));
+        assert!(matches!(opened, Err(Error::Stopped)));
+    }
 }
