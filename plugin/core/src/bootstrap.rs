@@ -492,7 +492,8 @@ impl<'de> Deserialize<'de> for Pattern {
     }
 }
 
-fn glob(pattern: &str) -> Result<globset::Glob, &'static str> {
+/// A glob whose `*` stays between two slashes.
+pub(crate) fn glob(pattern: &str) -> Result<globset::Glob, &'static str> {
     GlobBuilder::new(pattern).literal_separator(true).build().map_err(|_| "expects a glob, such as `docs/**`")
 }
 

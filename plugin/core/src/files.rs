@@ -1,7 +1,8 @@
 //! A folder as plain data: which files are manifests, in which order, and what may not be there.
 //!
 //! A folder is walked in the byte order of its paths. Where a folder has a `kustomization.yaml`,
-//! that file decides about everything below it ([`crate::kustomization`]). Dot-files and
+//! that file decides about everything below it ([`crate::kustomization`]). Where one folder of the root is
+//! asked for, the walk begins there and kustomizations above it are not looked at. Dot-files and
 //! dot-folders are never read, `regent.yaml` is never a manifest; every other file is a manifest, is
 //! excluded by `secrets.exclude`, or stops the answer: a file that is skipped in silence is an object
 //! that a prune deletes.
@@ -57,6 +58,13 @@ pub enum FilesError {
         line: u32,
         /// The rule, naming the field.
         problem: String,
+    },
+    /// A folder that was asked for and in which nothing lies: a slip in its path, and no reason for an answer
+    /// without objects.
+    #[error("{folder}: nothing lies in this folder of the root")]
+    EmptyFolder {
+        /// The folder.
+        folder: FilePath,
     },
 }
 
@@ -177,15 +185,21 @@ impl FilesError {
             Self::Kustomization { .. } => "keep `resources` and `namespace` only and commit what `kustomize build` \
                                            makes of the rest, or list the folder in `secrets.exclude`"
                 .to_owned(),
+            Self::EmptyFolder { .. } => {
+                "correct the Application's `path`, or the commit; remove the Application where nothing is meant"
+                    .to_owned()
+            }
         }
     }
 }
 
-/// The folder's manifests in order, and everything that is wrong with the folder, in order.
-/// Without a `regent.yaml` there is no place for `exclude`, and nothing that a cluster would apply
+/// The root's manifests in order, and everything that is wrong with it, in order. With a `folder`, those
+/// that lie in it or that a kustomization at it or below it reaches. Files that are hidden do not make
+/// the folder one in which something lies, because nobody reads them. Without a `regent.yaml` there is no place for `exclude`, and nothing that a cluster would apply
 /// is written; so documentation (and nothing else) is passed over.
 pub(crate) fn inputs<'a>(
     files: &'a Files,
+    folder: Option<&FilePath>,
     bootstrap: Option<&Bootstrap>,
     limits: &Limits,
 ) -> (Vec<Input<'a>>, Vec<FilesError>) {
@@ -202,9 +216,13 @@ pub(crate) fn inputs<'a>(
     if let Some(bootstrap) = bootstrap {
         walk.excluded = files.entries.keys().filter(|path| bootstrap.excluded(path)).collect();
     }
-    let governed = walk.kustomized_folders();
+    let asked: Vec<&FilePath> = walk.below(folder.map_or("", FilePath::as_str)).collect();
+    if let Some(folder) = folder.filter(|_| asked.iter().all(|path| is_hidden(path))) {
+        return (Vec::new(), vec![FilesError::EmptyFolder { folder: folder.clone() }]);
+    }
+    let governed = walk.kustomized_folders(&asked);
     let mut entered = BTreeSet::new();
-    for path in files.entries.keys() {
+    for path in asked {
         if is_hidden(path) || walk.excluded.contains(path) {
             continue;
         }
@@ -268,12 +286,12 @@ struct Walk<'a, 'l> {
 }
 
 impl<'a> Walk<'a, '_> {
-    /// Folders (`""` is the root) with a kustomization file, in order.
-    fn kustomized_folders(&self) -> BTreeSet<String> {
+    /// Folders (`""` is the root) that have one of these files as their kustomization, in order.
+    fn kustomized_folders(&self, among: &[&'a FilePath]) -> BTreeSet<String> {
         let is_kustomization = |path: &&FilePath| {
             kustomization::FILE_NAMES.contains(&path.file_name()) && !is_hidden(path) && !self.excluded.contains(*path)
         };
-        self.files.entries.keys().filter(is_kustomization).map(folder_of).collect()
+        among.iter().copied().filter(is_kustomization).map(folder_of).collect()
     }
 
     /// One file that the walk or a kustomization reached.

@@ -26,6 +26,7 @@ mod object;
 pub mod phase;
 mod refusal;
 pub mod render;
+pub mod repository;
 pub mod rules;
 pub mod secret;
 pub mod survey;

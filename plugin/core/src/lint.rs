@@ -5,17 +5,18 @@
 //! ciphertext tells (names, kinds, types, recipients), and a note says so.
 
 use crate::bootstrap::{Bootstrap, BootstrapError};
+use crate::evidence::{DocumentList, ListedDocument};
 use crate::files::{self, FileProblem, Files, FilesError, Form, Input};
 use crate::guard;
 use crate::kustomization;
 use crate::name::FilePath;
 use crate::object::{Meta, Object, Problem, View, objects};
 use crate::refusal::DocumentProblem;
-use crate::render::{self, Class, Scope};
+use crate::render::{self, Class, List, Scope};
 use crate::secret::{self, SecretProblem};
 use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
-use regent_sops::{Document, Error, Keyring, Limits, Recipient, Sealed, envelope};
-use std::collections::{BTreeSet, HashMap};
+use regent_sops::{Document, Error, Limits, Opener, Recipient, Sealed, envelope};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// What is looked at.
 pub struct Request<'a> {
@@ -26,7 +27,7 @@ pub struct Request<'a> {
     /// `regent.yaml` files above the root.
     pub bootstraps_above: &'a [String],
     /// Identities at hand, possibly none.
-    pub keys: &'a Keyring,
+    pub keys: Opener<'a>,
     /// Bounds of each document.
     pub limits: &'a Limits,
 }
@@ -124,6 +125,7 @@ rules! {
     LastApplied "last-applied" Warning "no Secret carries its values in the last-applied annotation",
     EntryUnmatched "entry-unmatched" Warning "every entry of regent.yaml matches a document",
     Unlisted "unlisted" Warning "every encrypted file of a kustomization's folder is listed by it",
+    ChangedAfterHandover "changed-after-handover" Warning "once Vault rules, nothing encrypted is changed in Git or added to it",
 }
 
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -132,7 +134,7 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 pub fn lint(request: &Request<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     bootstraps(request, &mut findings);
-    let (inputs, errors) = files::inputs(request.files, request.bootstrap, request.limits);
+    let (inputs, errors) = files::inputs(request.files, None, request.bootstrap, request.limits);
     findings.extend(errors.iter().map(of_files));
     let scope = Scope { bootstrap: request.bootstrap, namespaces: &["*".to_owned()] };
     let looked: Vec<Looked> = inputs.par_iter().map(|input| look(request, &scope, input)).collect();
@@ -160,6 +162,106 @@ pub fn lint(request: &Request<'_>) -> Vec<Finding> {
     findings.sort_by_key(key);
     findings.dedup();
     findings
+}
+
+/// What Git says since the handover that nobody hears: listed documents whose file has another blob id than the
+/// list, and encrypted documents that are not listed. For the time when Vault rules; needs no identity. A listed
+/// document that is gone from Git is no finding, and without a readable list nothing can be told. `blob_of` gives
+/// Git's blob id of a file's bytes, as the list has it.
+pub fn changes_after_handover(
+    files: &Files,
+    bootstrap: Option<&Bootstrap>,
+    documents: &DocumentList,
+    limits: &Limits,
+    blob_of: impl Fn(&[u8]) -> String,
+) -> Vec<Finding> {
+    let DocumentList::Readable(documents) = documents else { return Vec::new() };
+    let list = List::of(documents, HashSet::new());
+    let mut findings = Vec::new();
+    for (path, content) in files.iter() {
+        if let files::Content::Bytes(bytes) = content {
+            findings.extend(changed(path, bytes, list.of_file(path), &blob_of));
+        }
+    }
+    let scope = Scope { bootstrap, namespaces: &["*".to_owned()] };
+    for input in &files::inputs(files, None, bootstrap, limits).0 {
+        let (moved, not_listed) = compared(input, &scope, &list, limits);
+        findings.extend(changed(input.path, input.bytes, &moved, &blob_of));
+        findings.extend(not_listed);
+    }
+    findings.sort_by_key(|finding| (finding.file.clone(), finding.line, finding.message.clone()));
+    findings
+}
+
+/// Listed documents whose file has other bytes than at the handover.
+fn changed(
+    file: &FilePath,
+    bytes: &[u8],
+    listed: &[&ListedDocument],
+    blob_of: impl Fn(&[u8]) -> String,
+) -> Vec<Finding> {
+    if listed.is_empty() {
+        return Vec::new();
+    }
+    let blob = blob_of(bytes);
+    let changed = listed.iter().filter(|listed| listed.blob != blob).map(|ListedDocument { kind, name, .. }| {
+        let message = format!("the file was changed after {kind} `{name}` was handed over, which has no effect");
+        after_handover(file, 0, message, "change the value in Vault, and take the change in Git back")
+    });
+    changed.collect()
+}
+
+/// What the list has of this file's documents under another path, and the encrypted ones that it does not have.
+fn compared<'l>(
+    input: &Input<'_>,
+    scope: &Scope<'_>,
+    list: &List<'l>,
+    limits: &Limits,
+) -> (Vec<&'l ListedDocument>, Vec<Finding>) {
+    let (mut moved, mut findings) = (Vec::new(), Vec::new());
+    let mut not_listed = |at: u32, what: &str| {
+        let message = format!("{what} is encrypted, and the handover does not list it");
+        findings.push(after_handover(input.path, at, message, "put it into Vault with `regent import`"));
+    };
+    let mut left = list.of_file(input.path).len();
+    let format = match input.form {
+        Form::Whole(..) => {
+            if left == 0 {
+                not_listed(0, "the file as a whole");
+            }
+            return (moved, findings);
+        }
+        Form::Manifest(format) => format,
+    };
+    // What does not parse, and what has no namespace, lint names.
+    let Ok(Document::Sealed(sealed)) = Document::parse(input.bytes, format, limits) else { return (moved, findings) };
+    let mut hidden = 0;
+    for object in objects(sealed.documents(), View::Sealed).into_iter().flatten().filter(Object::is_encrypted) {
+        let meta = match object.meta() {
+            Ok(Some(meta)) => meta,
+            Ok(None) => {
+                hidden += 1;
+                continue;
+            }
+            Err(_) => continue,
+        };
+        let Ok(namespace) = scope.namespace(&object, &meta, input.namespace.as_deref()) else { continue };
+        match list.find(&meta, namespace.as_deref()) {
+            Some(listed) if listed.path == *input.path => left = left.saturating_sub(1),
+            Some(listed) => moved.push(listed),
+            None => not_listed(object.line, &format!("{} `{}`", meta.kind, meta.name)),
+        }
+    }
+    if left < hidden {
+        not_listed(0, "a document whose name cannot be read");
+    }
+    (moved, findings)
+}
+
+fn after_handover(file: &FilePath, at: u32, message: String, way_out: &str) -> Finding {
+    let rule = Rule::ChangedAfterHandover;
+    let (file, way_out) = (Some(file.clone()), way_out.to_owned());
+    Finding { rule, severity: rule.severity(), file, line: line(at), message, way_out }
 }
 
 /// What one file tells.
@@ -441,6 +543,7 @@ fn of_files(error: &FilesError) -> Finding {
         FilesError::Kustomization { file, line: at, problem } => {
             (Rule::KustomizationUnsupported, file, line(*at), problem.clone())
         }
+        FilesError::EmptyFolder { folder } => (Rule::FileNotRendered, folder, None, error.to_string()),
     };
     let way_out = error.way_out();
     Finding { rule, severity: rule.severity(), file: Some(file.clone()), line: at, message, way_out }
@@ -512,6 +615,7 @@ fn of_ciphertext(error: &Error) -> (Rule, &'static str) {
         Error::Mac(_) | Error::Value { .. } | Error::Parts { .. } => {
             (Rule::Mac, "go back to the last commit that opened, then change it with `sops edit`")
         }
+        Error::Stopped => (Rule::NotOpened, "look again: there was no time left"),
         Error::DuplicateKey { .. } => (Rule::KeyTwice, "write the key once"),
         Error::TooLarge { .. }
         | Error::Limit { .. }
@@ -530,7 +634,8 @@ fn line_of(error: &Error) -> u32 {
         | Error::Syntax { at, .. }
         | Error::DuplicateKey { at, .. }
         | Error::Value { at, .. } => at.line,
-        Error::TooLarge { .. }
+        Error::Stopped
+        | Error::TooLarge { .. }
         | Error::MetadataAbsent
         | Error::Metadata { .. }
         | Error::NoKey(_)

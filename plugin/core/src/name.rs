@@ -111,7 +111,7 @@ impl Namespace {
     }
 
     /// `argocd`, where Argo CD's own manifests install it.
-    pub(crate) fn argocd() -> Self {
+    pub fn argocd() -> Self {
         Self("argocd".to_owned())
     }
 

@@ -88,7 +88,8 @@ impl Problem {
                 Error::Value { at, problem, .. } => Error::Value { path: key, at, problem },
                 Error::Emit { format, problem, .. } => Error::Emit { format, path: key, problem },
                 Error::Metadata { problem, .. } => Error::Metadata { field: key, problem },
-                Error::TooLarge { .. }
+                Error::Stopped
+                | Error::TooLarge { .. }
                 | Error::Limit { .. }
                 | Error::Syntax { .. }
                 | Error::MetadataAbsent

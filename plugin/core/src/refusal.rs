@@ -34,6 +34,9 @@ pub enum Refusal {
     /// Values were asked for where no authority was.
     #[error("values are written only when the authority was asked")]
     Unasked,
+    /// Nobody waits for the answer any more ([`regent_sops::Stop`]).
+    #[error("it was not rendered in time")]
+    Stopped,
 }
 
 /// What is wrong with one document.

@@ -20,20 +20,24 @@ use crate::object::{Meta, Object, Problem, View, objects};
 use crate::refusal::{DocumentProblem, Refusal};
 use crate::secret::{self, SecretProblem};
 use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
-use regent_sops::{Document, Keyring, Limits, envelope};
+use regent_sops::{Document, Limits, Opener, envelope};
 use std::collections::{HashMap, HashSet};
 
 /// Everything a rendering is a function of.
 pub struct Request<'a> {
     /// The root's files.
     pub files: &'a Files,
+    /// The folder of the root that was asked for, where that is not all of it: only what lies in it, or what
+    /// its kustomizations reach in the root, is answered. Kustomizations above it do not count, as neither
+    /// Argo CD nor kustomize looks there; a folder in which nothing lies is refused.
+    pub folder: Option<&'a FilePath>,
     /// Its `regent.yaml`. Without one any folder of SOPS manifests is rendered, for a person: described,
     /// or on that person's own assumption (a front door's ruling comes from a `regent.yaml`).
     pub bootstrap: Option<&'a Bootstrap>,
     /// What may be answered.
     pub ruling: &'a Ruling,
     /// The identities of the rule that admitted the request.
-    pub keys: &'a Keyring,
+    pub keys: Opener<'a>,
     /// Namespaces that the rule allows; `*` for all.
     pub namespaces: &'a [String],
     /// Bounds of each document.
@@ -65,35 +69,62 @@ pub enum Class {
     Plain,
 }
 
+/// So few files are done sooner than other threads are woken: where data keys are remembered a file takes 50 µs.
+const FEW: usize = 16;
+
 /// Files worked on between two looks at the first refusal.
 const CHUNK: usize = 512;
 
 /// Renders a root: every manifest, or one refusal (the first by file order).
 pub fn render(request: &Request<'_>) -> Result<Vec<Manifest>, Refusal> {
-    let (inputs, errors) = files::inputs(request.files, request.bootstrap, request.limits);
+    let (inputs, errors) = files::inputs(request.files, request.folder, request.bootstrap, request.limits);
     if let Some(error) = errors.into_iter().next() {
         return Err(error.into());
     }
     let scope = Scope { bootstrap: request.bootstrap, namespaces: request.namespaces };
     let listed = match request.ruling.mode() {
-        Mode::Stubs(DocumentList::Readable(documents)) => Some(List::of(documents)),
+        Mode::Stubs(DocumentList::Readable(documents)) => Some(List::of(documents, renamed(request, &inputs))),
         Mode::Stubs(DocumentList::Unreadable) | Mode::Values | Mode::Unasked => None,
     };
     let mut manifests = Vec::with_capacity(inputs.len());
     for chunk in inputs.chunks(CHUNK) {
+        if request.keys.is_stopped() {
+            return Err(Refusal::Stopped);
+        }
         let answer = |input| match request.ruling.mode() {
             Mode::Values | Mode::Unasked => values(request, &scope, input),
             Mode::Stubs(_) => stubs(request, &scope, listed.as_ref(), input),
         };
-        let answers: Vec<_> = chunk.par_iter().map(answer).collect();
+        let answers: Vec<_> = if chunk.len() <= FEW {
+            chunk.iter().map(answer).collect()
+        } else {
+            chunk.par_iter().map(answer).collect()
+        };
         for (input, answer) in chunk.iter().zip(answers) {
-            let refuse =
-                |problem| Refusal::Document { file: input.path.clone(), problem: told(input, problem).problem };
+            let refuse = |problem| {
+                let problem = told(input, problem).problem;
+                if problem == DocumentProblem::Sops(regent_sops::Error::Stopped) {
+                    return Refusal::Stopped;
+                }
+                Refusal::Document { file: input.path.clone(), problem }
+            };
             manifests.extend(answer.map_err(refuse)?);
         }
     }
     unique(&manifests)?;
     Ok(manifests)
+}
+
+/// Files that a kustomization above the asked folder puts into another namespace than the folder's own
+/// do. The list was made from the whole root and has names that no answer for the folder ever had.
+fn renamed<'a>(request: &Request<'a>, inputs: &[Input<'a>]) -> HashSet<&'a FilePath> {
+    if request.folder.is_none() {
+        return HashSet::new();
+    }
+    let (of_root, _) = files::inputs(request.files, None, request.bootstrap, request.limits);
+    let of_root: HashMap<_, _> = of_root.into_iter().map(|input| (input.path, input.namespace)).collect();
+    let is_renamed = |input: &&Input<'a>| of_root.get(input.path).is_some_and(|there| *there != input.namespace);
+    inputs.iter().filter(is_renamed).map(|input| input.path).collect()
 }
 
 /// What the root and the rule say about any object.
@@ -208,7 +239,7 @@ pub(crate) fn told(input: &Input<'_>, problem: Problem) -> Problem {
 pub(crate) fn opened(
     input: &Input<'_>,
     bootstrap: Option<&Bootstrap>,
-    keys: &Keyring,
+    keys: Opener<'_>,
     limits: &Limits,
 ) -> Result<Vec<Result<Object, Problem>>, DocumentProblem> {
     match input.form {
@@ -327,7 +358,8 @@ fn stub_or_plain(
 }
 
 /// Stubs for documents whose names are encrypted: what the list has for this file, beyond the
-/// objects whose names are `known`. Fewer entries than documents: one of them was never handed over.
+/// objects whose names are `known`. Fewer entries than documents: one of them was never handed over. In a
+/// file that is renamed, none was by the name that it has here.
 fn hidden(
     request: &Request<'_>,
     scope: &Scope<'_>,
@@ -344,7 +376,7 @@ fn hidden(
     left.retain(|(Stub { meta, namespace, .. }, _)| {
         !known.contains(&(meta.group(), meta.kind.as_str(), namespace.as_deref(), meta.name.as_str()))
     });
-    if left.len() < documents {
+    if left.len() < documents || list.renamed.contains(input.path) {
         return Err(at_file(DocumentProblem::NotListed));
     }
     let exit = gate::exit(request.ruling);
@@ -361,15 +393,16 @@ fn hidden(
 }
 
 /// The list of handed-over documents, ready for look-ups.
-struct List<'a> {
+pub(crate) struct List<'a> {
     /// By name, group and kind: the version is no part of what an object is.
     by_name: HashMap<(&'a SecretName, &'a str, &'a str), &'a ListedDocument>,
     by_file: HashMap<&'a FilePath, Vec<&'a ListedDocument>>,
+    renamed: HashSet<&'a FilePath>,
 }
 
 impl<'a> List<'a> {
-    fn of(documents: &'a [ListedDocument]) -> Self {
-        let mut list = Self { by_name: HashMap::new(), by_file: HashMap::new() };
+    pub(crate) fn of(documents: &'a [ListedDocument], renamed: HashSet<&'a FilePath>) -> Self {
+        let mut list = Self { by_name: HashMap::new(), by_file: HashMap::new(), renamed };
         for listed in documents {
             let (api_version, kind) = listed.kind.rsplit_once('/').unwrap_or(("", &listed.kind));
             list.by_name.insert((&listed.name, group(api_version), kind), listed);
@@ -379,12 +412,12 @@ impl<'a> List<'a> {
     }
 
     /// The entry of an object: same group and kind, namespace and name.
-    fn find(&self, meta: &Meta, namespace: Option<&str>) -> Option<&'a ListedDocument> {
+    pub(crate) fn find(&self, meta: &Meta, namespace: Option<&str>) -> Option<&'a ListedDocument> {
         let name = secret::name(namespace?, &meta.name).ok()?;
         self.by_name.get(&(&name, meta.group(), meta.kind.as_str())).copied()
     }
 
-    fn of_file(&self, path: &FilePath) -> &[&'a ListedDocument] {
+    pub(crate) fn of_file(&self, path: &FilePath) -> &[&'a ListedDocument] {
         self.by_file.get(path).map_or(&[], Vec::as_slice)
     }
 }
@@ -454,7 +487,7 @@ mod tests {
             blob: "0".repeat(40),
         };
         let documents = [listed("Secret"), listed("apps/v1/Deployment")];
-        let list = List::of(&documents);
+        let list = List::of(&documents, HashSet::new());
         let found = |api_version: &str, kind: &str, namespace: &str| {
             let meta = Meta {
                 api_version: api_version.to_owned(),

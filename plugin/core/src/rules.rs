@@ -4,11 +4,14 @@
 //! The schema is complete; what a later door needs is parsed and checked here already, so that a file
 //! with a slip in it is refused on the day it is written.
 
-use crate::bootstrap::{Bootstrap, MAX_PATTERNS, Pattern};
+use crate::bootstrap::{self, Bootstrap, MAX_PATTERNS, Pattern};
 use crate::name::{AuthorityName, FilePath, Namespace};
+use crate::repository;
 use crate::written::{self, ApiVersion, Fault};
+use globset::{GlobSet, GlobSetBuilder};
 use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -22,6 +25,8 @@ pub struct RegentConfig {
     pub rules: Vec<Rule>,
     /// Argo CD's door.
     pub argocd: ArgoCd,
+    /// Repositories to follow.
+    pub watch: Vec<Followed>,
     /// Bounds.
     pub limits: ConfigLimits,
 }
@@ -39,7 +44,8 @@ pub enum Store {
     },
 }
 
-/// One rule: requests for this authority's root, and what they get.
+/// One rule: requests for this authority's root, and what they get. It is for requests of Argo CD where it has all
+/// of `project`, `repo`, `paths` and `revisions`, for none where it has none of them; some are an error.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a mapping")]
 pub struct Rule {
@@ -48,24 +54,66 @@ pub struct Rule {
     /// Exact path of `regent.yaml` in the repository.
     #[serde(deserialize_with = "bootstrap_path")]
     pub bootstrap: FilePath,
-    /// Argo CD's project; a rule without one is for no request of Argo CD.
+    /// Argo CD's project, exactly.
     #[serde(default, deserialize_with = "optional_line")]
     pub project: Option<String>,
-    /// Repository, compared after Argo CD's own normalisation; likewise.
+    /// Its repository, compared after Argo CD's own normalisation.
     #[serde(default, deserialize_with = "optional_line")]
     pub repo: Option<String>,
-    /// Globs of application paths; likewise.
-    #[serde(default, deserialize_with = "patterns")]
-    pub paths: Vec<String>,
+    /// Globs of application paths. `a/**` is `a` too; `**` is the repository's root too.
+    #[serde(default, deserialize_with = "paths")]
+    pub paths: Globs,
     /// Namespaces of the documents: exact names, or the one entry `*` for all.
     #[serde(deserialize_with = "namespaces")]
     pub namespaces: Vec<String>,
-    /// Revisions that Argo CD may ask for.
-    #[serde(default, deserialize_with = "lines")]
-    pub revisions: Vec<String>,
+    /// Revisions that an Application may name. A name does not bind the commit: who may sync an Application can ask for
+    /// any commit of the repository (`argocd app sync --revision`), and Argo CD still says the Application's own name.
+    /// Only a full commit id binds. In entries: `main` or `refs/heads/main` for a branch (Argo CD takes a tag of that
+    /// name too), `refs/tags/v1`, `HEAD` (also for an Application that names none), a glob of names, `*` for all. A
+    /// full commit id is what Argo CD may have resolved, whatever the Application names.
+    #[serde(default, deserialize_with = "revisions")]
+    pub revisions: Globs,
     /// Key files or folders: age, SSH, `OpenPGP` secret keys. A door needs none once Vault rules.
     #[serde(default, deserialize_with = "lines")]
     pub identities: Vec<String>,
+}
+
+/// Globs as they were written, compiled once: to compile one costs more than a small request.
+#[derive(Clone, Debug, Default)]
+pub struct Globs {
+    written: Vec<String>,
+    compiled: GlobSet,
+}
+
+/// What Argo CD says of a request, all of it as it was sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The Application's project (`ARGOCD_APP_PROJECT_NAME`).
+    pub project: &'a str,
+    /// Its repository (`ARGOCD_APP_SOURCE_REPO_URL`).
+    pub repo: &'a str,
+    /// Its folder in the repository (`ARGOCD_APP_SOURCE_PATH`).
+    pub path: &'a str,
+    /// The branch, tag or commit that the Application names (`ARGOCD_APP_SOURCE_TARGET_REVISION`).
+    pub target_revision: &'a str,
+    /// The commit that Argo CD made of it (`ARGOCD_APP_REVISION`).
+    pub revision: &'a str,
+    /// The destination's namespace (`ARGOCD_APP_NAMESPACE`), empty where the Application names none.
+    pub namespace: &'a str,
+}
+
+/// A repository to follow: each new commit of the revision is looked at ahead of the first request.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
+pub struct Followed {
+    /// Folder of the repository: bare, or a working copy that somebody else keeps.
+    #[serde(deserialize_with = "written_line")]
+    pub repo: String,
+    /// Branch, tag or commit.
+    #[serde(deserialize_with = "written_line")]
+    pub revision: String,
+    /// The authority whose root is looked at; a rule has to say where that is.
+    pub authority: AuthorityName,
 }
 
 /// The `argocd` section.
@@ -73,14 +121,14 @@ pub struct Rule {
 #[serde(deny_unknown_fields, default, expecting = "a mapping")]
 pub struct ArgoCd {
     /// The plugin's name, as an Application names it.
-    #[serde(deserialize_with = "plugin_word")]
+    #[serde(deserialize_with = "plugin_name")]
     pub name: String,
     /// Its version, empty for none.
     #[serde(deserialize_with = "plugin_word")]
     pub version: String,
     /// Globs of files by which Argo CD finds roots on its own; none by default.
-    #[serde(deserialize_with = "patterns")]
-    pub discover: Vec<String>,
+    #[serde(deserialize_with = "files_to_discover")]
+    pub discover: Globs,
     /// Argo CD's namespace.
     pub namespace: Namespace,
     /// Its Redis, `host:port`.
@@ -99,16 +147,16 @@ pub struct ConfigLimits {
     /// Largest document in bytes, 1 KiB to 1 GiB.
     #[serde(deserialize_with = "document_size")]
     pub document: usize,
-    /// Largest upload of one request in bytes, up to 1 TiB.
+    /// Most bytes that are kept of one upload (manifests and ciphertext), up to 1 TiB.
     #[serde(deserialize_with = "size")]
     pub upload: u64,
-    /// Most bytes that all running requests hold together, up to 1 TiB.
+    /// Largest upload of one request in bytes, decompressed, up to 1 TiB; what is not kept is only counted.
     #[serde(deserialize_with = "size")]
     pub stream: u64,
-    /// Largest number of files, 1 to 10 million.
+    /// Largest number of files and folders, 1 to 10 million.
     #[serde(deserialize_with = "files")]
     pub files: usize,
-    /// Longest request, up to a day.
+    /// Longest request, up to a day: no value is answered later than that after the request arrived.
     #[serde(deserialize_with = "duration")]
     pub request: Duration,
 }
@@ -150,10 +198,29 @@ impl RegentConfig {
         })
     }
 
-    /// An authority covers one root: two rules for it with two places cannot both be meant.
+    /// The rule for a request of Argo CD: the first that allows project, repository, path, revision and the
+    /// destination's namespace. The refusal tells where the rule that came furthest stops; of the repository it
+    /// shows nothing that may be a credential.
+    pub fn rule_for_application(&self, asked: &Asked<'_>) -> Result<&Rule, RuleRefusal> {
+        if asked.project.is_empty() {
+            let what = "a request without a project; Argo CD sends one since 3.0".to_owned();
+            return Err(RuleRefusal::NotAllowed { what });
+        }
+        let mut furthest = Stop::Project;
+        for rule in &self.rules {
+            match rule.stops(asked) {
+                None => return Ok(rule),
+                Some(stop) => furthest = furthest.max(stop),
+            }
+        }
+        Err(RuleRefusal::NotAllowed { what: furthest.told(asked) })
+    }
+
+    /// An authority covers one root: two rules for it with two places cannot both be meant. A rule that is half for
+    /// Argo CD allows nothing, and nobody would see why before the first request.
     fn checked(written: Written) -> Result<Self, Fault> {
-        let mut roots = BTreeMap::new();
-        for rule in &written.rules {
+        let (mut roots, mut repos) = (BTreeMap::new(), BTreeMap::new());
+        for (index, rule) in written.rules.iter().enumerate() {
             let first = roots.entry(&rule.authority).or_insert(&rule.bootstrap);
             if *first != &rule.bootstrap {
                 return Err(Fault::anywhere(format!(
@@ -161,15 +228,241 @@ impl RegentConfig {
                     rule.authority, rule.bootstrap
                 )));
             }
+            if let (Some(repo), Some(first)) = (&rule.repo, *repos.entry(&rule.authority).or_insert(&rule.repo))
+                && !repository::same(repo, first)
+            {
+                return Err(Fault::anywhere(format!(
+                    "rules give authority `{}` two repositories: {} and {}",
+                    rule.authority,
+                    repository::shown(first),
+                    repository::shown(repo)
+                )));
+            }
+            let fields = [
+                ("project", rule.project.is_some()),
+                ("repo", rule.repo.is_some()),
+                ("paths", !rule.paths.is_empty()),
+                ("revisions", !rule.revisions.is_empty()),
+            ];
+            let missing: Vec<_> = fields.iter().filter(|(_, is_there)| !is_there).map(|(name, _)| *name).collect();
+            if !missing.is_empty() && missing.len() < fields.len() {
+                return Err(Fault::anywhere(format!(
+                    "rules[{index}]: a rule for Argo CD expects `{}` too",
+                    missing.join("` and `")
+                )));
+            }
         }
-        Ok(Self { store: written.store, rules: written.rules, argocd: written.argocd, limits: written.limits })
+        if let Some(index) = written.watch.iter().position(|followed| !roots.contains_key(&followed.authority)) {
+            return Err(Fault::anywhere(format!("watch[{index}].authority: expects the authority of a rule")));
+        }
+        Ok(Self {
+            store: written.store,
+            rules: written.rules,
+            argocd: written.argocd,
+            watch: written.watch,
+            limits: written.limits,
+        })
     }
 }
 
 impl Rule {
+    /// Whether a folder of the repository is one that the rule is for; asked again of the folder that a
+    /// symbolic link leads to.
+    pub fn allows_path(&self, path: &str) -> bool {
+        lexical(path).is_some_and(|path| self.paths.match_path(&path))
+    }
+
     /// Whether a document of this effective namespace may be in the answer.
     pub fn allows_namespace(&self, namespace: &str) -> bool {
         self.namespaces.iter().any(|allowed| allowed == ALL || allowed == namespace)
+    }
+
+    /// The first thing that the rule does not allow.
+    fn stops(&self, asked: &Asked<'_>) -> Option<Stop> {
+        if self.project.as_deref() != Some(asked.project) {
+            Some(Stop::Project)
+        } else if !self.repo.as_deref().is_some_and(|repo| repository::same(repo, asked.repo)) {
+            Some(Stop::Repository)
+        } else if !self.allows_path(asked.path) {
+            Some(Stop::Path)
+        } else if !self.revisions.match_revision(asked) {
+            Some(Stop::Revision)
+        } else if !asked.namespace.is_empty() && !self.allows_namespace(asked.namespace) {
+            Some(Stop::Namespace)
+        } else {
+            None
+        }
+    }
+}
+
+/// Where a rule stops a request, in the order of asking.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stop {
+    Project,
+    Repository,
+    Path,
+    Revision,
+    Namespace,
+}
+
+impl Stop {
+    /// What is not allowed, in fewer than 90 characters, so that a public line has room for the way out.
+    fn told(self, asked: &Asked<'_>) -> String {
+        match self {
+            Self::Project => format!("project `{}`", cut(asked.project, 36)),
+            Self::Repository => {
+                let repo = repository::shown(asked.repo);
+                format!("repository `{}` in project `{}`", cut(&repo, 36), cut(asked.project, 24))
+            }
+            Self::Path => {
+                let repo = repository::shown(asked.repo);
+                format!("path `{}` of repository `{}`", cut(asked.path, 34), cut(&repo, 30))
+            }
+            Self::Revision => {
+                let revision = if asked.target_revision.is_empty() { HEAD } else { asked.target_revision };
+                format!("revision `{}` of path `{}`", cut(revision, 36), cut(asked.path, 24))
+            }
+            Self::Namespace => {
+                format!("namespace `{}` for path `{}`", cut(asked.namespace, 36), cut(asked.path, 24))
+            }
+        }
+    }
+}
+
+/// The path of an Application without `.` and doubled slashes, `.` for the root. `None`: it leads out of the
+/// repository or is none that a repository has.
+fn lexical(path: &str) -> Option<String> {
+    if path.starts_with('/') {
+        return None;
+    }
+    let parts: Vec<&str> = path.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+    if parts.is_empty() {
+        return Some(".".to_owned());
+    }
+    FilePath::parse(&parts.join("/")).ok().map(|path| path.as_str().to_owned())
+}
+
+impl Globs {
+    /// Globs of folders; who allows what lies below a folder means the folder too.
+    pub(crate) fn of_paths(written: Vec<String>) -> Result<Self, &'static str> {
+        let trimmed: Vec<_> = written.iter().map(|pattern| pattern.trim_end_matches('/')).collect();
+        let folders = trimmed.iter().map(|pattern| pattern.trim_end_matches("/**"));
+        let compiled = compiled(trimmed.iter().copied().chain(folders))?;
+        Ok(Self { written, compiled })
+    }
+
+    /// Globs of revisions by their full names.
+    pub(crate) fn of_revisions(written: Vec<String>) -> Result<Self, &'static str> {
+        let names: Vec<_> = written.iter().map(|entry| full_name(entry)).collect();
+        let compiled = compiled(names.iter().map(String::as_str))?;
+        Ok(Self { written, compiled })
+    }
+
+    /// Globs of files.
+    fn of_files(written: Vec<String>) -> Result<Self, &'static str> {
+        let compiled = compiled(written.iter().map(String::as_str))?;
+        Ok(Self { written, compiled })
+    }
+
+    /// As they were written.
+    pub fn as_slice(&self) -> &[String] {
+        &self.written
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.written.is_empty()
+    }
+
+    /// Whether one is for a lexical path.
+    fn match_path(&self, path: &str) -> bool {
+        match path {
+            "." => self.written.iter().any(|pattern| pattern.trim_end_matches('/') == "**"),
+            path => self.compiled.is_match(path),
+        }
+    }
+
+    /// Whether one is for what the Application names, or for the commit that came of it.
+    fn match_revision(&self, asked: &Asked<'_>) -> bool {
+        let target = full_name(asked.target_revision);
+        let literally = |entry: &String| {
+            entry == ALL
+                || if is_commit(entry) {
+                    entry.eq_ignore_ascii_case(asked.revision)
+                } else {
+                    full_name(entry) == target
+                }
+        };
+        self.written.iter().any(literally) || is_plain_name(&target) && self.compiled.is_match(&target)
+    }
+}
+
+/// What was written is what counts.
+impl PartialEq for Globs {
+    fn eq(&self, other: &Self) -> bool {
+        self.written == other.written
+    }
+}
+
+impl Eq for Globs {}
+
+impl PartialOrd for Globs {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Globs {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.written.cmp(&other.written)
+    }
+}
+
+fn compiled<'g>(globs: impl Iterator<Item = &'g str>) -> Result<GlobSet, &'static str> {
+    let mut set = GlobSetBuilder::new();
+    for glob in globs {
+        set.add(bootstrap::glob(glob)?);
+    }
+    set.build().map_err(|_| "holds patterns that are too large")
+}
+
+/// Whether a glob of names may be for this full name.
+fn is_plain_name(target: &str) -> bool {
+    // Argo CD reads `v1 || >=2` and `v*` as a range of versions and seven hexadecimal digits as a commit: such a text
+    // is no name, and a glob of names is not for it.
+    let name = target.strip_prefix(BRANCHES).unwrap_or(target);
+    let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-/+@#".contains(&byte));
+    let is_short_commit = name.len() >= 7 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    // A full commit id among the entries is one commit, and no glob of anything.
+    is_name && !is_short_commit
+}
+
+/// `main` as Git calls it in full; an empty name is `HEAD`.
+fn full_name(revision: &str) -> String {
+    match revision {
+        "" | HEAD => HEAD.to_owned(),
+        full if full.starts_with("refs/") => full.to_owned(),
+        branch => format!("{BRANCHES}{branch}"),
+    }
+}
+
+fn is_commit(text: &str) -> bool {
+    matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Text of a stranger as part of a line: escaped, its end where it is longer than `most` characters.
+fn cut(text: &str, most: usize) -> String {
+    let escaped: Vec<char> = text.escape_debug().collect();
+    let over = escaped.len().saturating_sub(most);
+    let end = escaped.iter().skip(if over > 0 { over + 2 } else { 0 });
+    let dots = if over > 0 { ".." } else { "" };
+    dots.chars().chain(end.copied()).collect()
+}
+
+impl ArgoCd {
+    /// Whether a file of this path, relative to an application's folder, makes the folder one for this plugin.
+    pub fn discovers(&self, file: &str) -> bool {
+        self.discover.compiled.is_match(file)
     }
 }
 
@@ -178,7 +471,7 @@ impl Default for ArgoCd {
         Self {
             name: "regent".to_owned(),
             version: "v1".to_owned(),
-            discover: Vec::new(),
+            discover: Globs::default(),
             namespace: Namespace::argocd(),
             redis: None,
             server: None,
@@ -192,8 +485,11 @@ impl Default for ConfigLimits {
     }
 }
 
-/// Every namespace.
+/// Every namespace; every revision.
 const ALL: &str = "*";
+
+const HEAD: &str = "HEAD";
+const BRANCHES: &str = "refs/heads/";
 
 /// Most rules, and entries of a list in one: together they keep a file of aliases below a hundred megabytes.
 const MAX_RULES: usize = 500;
@@ -217,8 +513,8 @@ struct Written {
     argocd: ArgoCd,
     #[serde(default, rename = "flux")]
     _flux: NothingYet,
-    #[serde(default, rename = "watch")]
-    _watch: NothingYet,
+    #[serde(default, deserialize_with = "written::list::<_, _, MAX_ENTRIES>")]
+    watch: Vec<Followed>,
     #[serde(default)]
     limits: ConfigLimits,
 }
@@ -325,6 +621,22 @@ impl<'de> Deserialize<'de> for AllowedNamespace {
     }
 }
 
+/// A revision, or a glob of revisions.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Revisions(String);
+
+impl<'de> Deserialize<'de> for Revisions {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        written::text(from, "a revision", |text| {
+            let line = written::line(text, MAX_LINE)?;
+            match bootstrap::glob(&line) {
+                Ok(_) => Ok(Self(line)),
+                Err(_) => Err("expects a revision or a glob of revisions, such as `release/*`"),
+            }
+        })
+    }
+}
+
 fn bootstrap_path<'de, D: Deserializer<'de>>(from: D) -> Result<FilePath, D::Error> {
     written::text(from, "a path", |text| match FilePath::parse(text) {
         Ok(path) if path.file_name() == Bootstrap::FILE_NAME => Ok(path),
@@ -350,13 +662,35 @@ fn patterns<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error>
     Ok(patterns.into_iter().map(|Pattern(text)| text).collect())
 }
 
+fn paths<'de, D: Deserializer<'de>>(from: D) -> Result<Globs, D::Error> {
+    Globs::of_paths(patterns(from)?).map_err(de::Error::custom)
+}
+
+fn files_to_discover<'de, D: Deserializer<'de>>(from: D) -> Result<Globs, D::Error> {
+    Globs::of_files(patterns(from)?).map_err(de::Error::custom)
+}
+
 fn lines<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
     let lines = written::list::<_, Line, MAX_ENTRIES>(from)?;
     Ok(lines.into_iter().map(|Line(text)| text).collect())
 }
 
+fn revisions<'de, D: Deserializer<'de>>(from: D) -> Result<Globs, D::Error> {
+    let entries = written::list::<_, Revisions, MAX_ENTRIES>(from)?;
+    Globs::of_revisions(entries.into_iter().map(|Revisions(text)| text).collect()).map_err(de::Error::custom)
+}
+
+fn written_line<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    Line::deserialize(from).map(|Line(text)| text)
+}
+
 fn optional_line<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
     Ok(Option::<Line>::deserialize(from)?.map(|Line(text)| text))
+}
+
+fn plugin_name<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let name = plugin_word(from)?;
+    if name.is_empty() { Err(de::Error::custom("expects a name")) } else { Ok(name) }
 }
 
 /// Argo CD joins name and version with `-` into the name of the plugin's socket.

@@ -58,7 +58,7 @@ pub fn survey(
     keys: &Keyring,
     limits: &Limits,
 ) -> (Vec<SurveyedFile>, Vec<FilesError>) {
-    let (inputs, errors) = files::inputs(files, bootstrap, limits);
+    let (inputs, errors) = files::inputs(files, None, bootstrap, limits);
     let all = ["*".to_owned()];
     let scope = Scope { bootstrap, namespaces: &all };
     (inputs.iter().map(|input| file(input, &scope, keys, limits)).collect(), errors)

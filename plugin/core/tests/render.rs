@@ -27,6 +27,8 @@ struct Case {
     files: Files,
     bootstrap: Bootstrap,
     namespaces: Vec<String>,
+    /// The folder of the root that is asked for.
+    asked_for: Option<FilePath>,
 }
 
 /// Who is asked.
@@ -78,7 +80,8 @@ fn lint_finds_everything_at_once() {
 /// Whatever a rendering refuses, lint names as an error, and what renders has none.
 #[test]
 fn lint_and_render_agree() {
-    for case in cases() {
+    // A folder's answer is no matter of what lies beside it; lint looks at the whole root.
+    for case in cases().into_iter().filter(|case| case.asked_for.is_none()) {
         let refused = match case.render(Asked::Git) {
             Err(Refusal::Document { problem: DocumentProblem::NamespaceNotAllowed { .. }, .. }) => continue,
             answer => answer.is_err(),
@@ -94,6 +97,38 @@ fn lint_without_an_identity_says_so_and_sees_what_ciphertext_tells() {
     let case = case("a-number-is-refused");
     let rules: Vec<Rule> = case.lint(&Keyring::default()).iter().map(|finding| finding.rule).collect();
     assert_eq!(rules, [Rule::NotOpened, Rule::SecretInvalid]);
+}
+
+/// Nothing that was answered for a folder while Git ruled is missing once Vault does, or a prune would see it gone.
+#[test]
+fn a_folder_holds_the_same_objects_whoever_rules() {
+    let named = |manifests: Vec<Manifest>| manifests.iter().map(|m| m.identity().to_string()).collect::<Vec<_>>();
+    let mut answered = 0;
+    for case in cases().into_iter().filter(|case| case.asked_for.is_some()) {
+        let (Ok(git), Ok(vault)) = (case.render(Asked::Git), case.render(Asked::Vault(Door::ArgoCd))) else { continue };
+        assert_eq!(named(git), named(vault), "{}", case.name());
+        answered += 1;
+    }
+    assert!(answered >= 3);
+}
+
+/// Rendered from the whole root, a folder's files are those that the folder answers, where no kustomization lies above.
+#[test]
+fn the_folders_of_a_root_together_are_the_root() {
+    let mut case = case("classes");
+    for name in ["a/x.yaml", "a/b/y.yaml", "ab/z.yaml"] {
+        let object = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {}}}\n", name.replace('/', "."));
+        insert(&mut case.files, name, Content::Bytes(object.into_bytes()));
+    }
+    let mut answered = |folder: Option<&str>| {
+        case.asked_for = folder.map(|folder| FilePath::parse(folder).unwrap());
+        let manifests = case.render(Asked::Git).unwrap();
+        manifests.iter().map(|manifest| manifest.file().to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(answered(Some("a")), ["a/b/y.yaml", "a/x.yaml"]);
+    assert_eq!(answered(Some("a/b")), ["a/b/y.yaml"]);
+    assert_eq!(answered(Some("ab")), ["ab/z.yaml"]);
+    assert_eq!(answered(None).len(), 4 + 3);
 }
 
 #[test]
@@ -217,9 +252,10 @@ fn a_folder_without_regent_yaml_is_described_and_its_documentation_passed_over()
 fn without_bootstrap(case: &Case) -> Result<Vec<Manifest>, Refusal> {
     render::render(&Request {
         files: &case.files,
+        folder: None,
         bootstrap: None,
         ruling: &Ruling::unasked(),
-        keys: &keys(),
+        keys: (&keys()).into(),
         namespaces: &case.namespaces,
         limits: &Limits::default(),
         door: Door::ArgoCd,
@@ -278,6 +314,106 @@ fn a_change_names_keys_and_no_values() {
             (annotation("kustomize.toolkit.fluxcd.io/prune"), ChangeKind::Removed),
         ]
     );
+}
+
+/// The bytes' length and sum: as good as a hash where a test changes one byte.
+fn blob(bytes: &[u8]) -> String {
+    format!("{}-{}", bytes.len(), bytes.iter().map(|byte| u64::from(*byte)).sum::<u64>())
+}
+
+fn bytes_of(files: &Files, path: &str) -> Vec<u8> {
+    let Some(Content::Bytes(bytes)) = files.get(&FilePath::parse(path).unwrap()) else { panic!("{path}") };
+    bytes.clone()
+}
+
+/// The same files but for `path`, which gets other bytes or goes.
+fn replaced(files: &Files, path: &str, bytes: Option<Vec<u8>>) -> Files {
+    let mut other = Files::default();
+    for (name, content) in files.iter().filter(|(name, _)| name.as_str() != path) {
+        let Content::Bytes(bytes) = content else { continue };
+        insert(&mut other, name.as_str(), Content::Bytes(bytes.clone()));
+    }
+    if let Some(bytes) = bytes {
+        insert(&mut other, path, Content::Bytes(bytes));
+    }
+    other
+}
+
+/// A handover that lists `documents` of the case with the blobs that its files have now.
+fn listed(case: &Case, documents: &[(&str, &str)]) -> Vec<ListedDocument> {
+    let entry = |(path, name): &(&str, &str)| ListedDocument {
+        path: FilePath::parse(path).unwrap(),
+        name: SecretName::parse(name).unwrap(),
+        kind: "Secret".to_owned(),
+        class: ListedClass::Handover,
+        blob: blob(&bytes_of(&case.files, path)),
+    };
+    documents.iter().map(entry).collect()
+}
+
+fn after_handover(case: &Case, files: &Files, documents: &[ListedDocument]) -> Vec<String> {
+    let documents = DocumentList::Readable(documents.to_vec());
+    let limits = Limits::default();
+    let findings = lint::changes_after_handover(files, Some(&case.bootstrap), &documents, &limits, blob);
+    let told = |finding: &Finding| {
+        assert_eq!((finding.rule, finding.severity), (Rule::ChangedAfterHandover, Severity::Warning));
+        let at = finding.line.map(|line| format!(":{line}")).unwrap_or_default();
+        format!("{}{at}: {}", finding.file.as_ref().unwrap(), finding.message)
+    };
+    findings.iter().map(told).collect()
+}
+
+#[test]
+fn what_changes_in_git_after_the_handover_is_a_finding() {
+    let case = case("classes");
+    let list = listed(&case, &[("db.yaml", "app/db"), ("repo.yaml", "argocd/repo-creds")]);
+    let changed = "the file was changed after Secret `app/db` was handed over, which has no effect";
+    let mut bytes = bytes_of(&case.files, "db.yaml");
+    bytes.push(b'\n');
+    assert_eq!(after_handover(&case, &case.files, &list), [""; 0]);
+    let other = replaced(&case.files, "db.yaml", Some(bytes.clone()));
+    assert_eq!(after_handover(&case, &other, &list), [format!("db.yaml: {changed}")]);
+    let clear =
+        replaced(&case.files, "db.yaml", Some(b"apiVersion: v1\nkind: Secret\nmetadata: {name: db}\n".to_vec()));
+    assert_eq!(after_handover(&case, &clear, &list), [format!("db.yaml: {changed}")]);
+    let gone = replaced(&case.files, "db.yaml", None);
+    assert_eq!(after_handover(&case, &gone, &list), [""; 0]);
+    let moved = replaced(&gone, "moved.yaml", Some(bytes_of(&case.files, "db.yaml")));
+    assert_eq!(after_handover(&case, &moved, &list), [""; 0]);
+    let moved = replaced(&gone, "moved.yaml", Some(bytes));
+    assert_eq!(after_handover(&case, &moved, &list), [format!("moved.yaml: {changed}")]);
+}
+
+#[test]
+fn what_is_encrypted_and_not_listed_after_the_handover_is_a_finding() {
+    let classes = case("classes");
+    let list = listed(&classes, &[("repo.yaml", "argocd/repo-creds")]);
+    let said = after_handover(&classes, &classes.files, &list);
+    assert_eq!(said, ["db.yaml:1: Secret `db` is encrypted, and the handover does not list it"]);
+    // Another namespace is another object.
+    let list = listed(&classes, &[("repo.yaml", "argocd/repo-creds"), ("db.yaml", "web/db")]);
+    assert_eq!(after_handover(&classes, &classes.files, &list), said);
+    let whole = case("encrypted-as-a-whole");
+    assert_eq!(
+        after_handover(&whole, &whole.files, &[]),
+        ["tls.yaml.age: the file as a whole is encrypted, and the handover does not list it"]
+    );
+    let list = listed(&whole, &[("tls.yaml.age", "app/tls"), ("tls.yaml.age", "app/other")]);
+    assert_eq!(after_handover(&whole, &whole.files, &list), [""; 0]);
+    let hidden = case("identity-is-encrypted");
+    assert_eq!(
+        after_handover(&hidden, &hidden.files, &[]),
+        ["all.yaml: a document whose name cannot be read is encrypted, and the handover does not list it"]
+    );
+    let list = listed(&hidden, &[("all.yaml", "app/db")]);
+    assert_eq!(after_handover(&hidden, &hidden.files, &list), [""; 0]);
+}
+
+#[test]
+fn without_a_readable_list_no_change_after_the_handover_can_be_told() {
+    let case = case("classes");
+    let (bootstrap, limits) = (Some(&case.bootstrap), Limits::default());
+    assert_eq!(lint::changes_after_handover(&case.files, bootstrap, &DocumentList::Unreadable, &limits, blob), []);
 }
 
 /// Renders every case that has an expectation of this name; tells how many there are.
@@ -363,9 +499,10 @@ impl Case {
         };
         render::render(&Request {
             files: &self.files,
+            folder: self.asked_for.as_ref(),
             bootstrap: Some(&self.bootstrap),
             ruling: &ruling,
-            keys,
+            keys: keys.into(),
             namespaces: &self.namespaces,
             limits: &Limits::default(),
             door,
@@ -377,7 +514,7 @@ impl Case {
             files: &self.files,
             bootstrap: Some(&self.bootstrap),
             bootstraps_above: &[],
-            keys,
+            keys: keys.into(),
             limits: &Limits::default(),
         })
     }
@@ -421,7 +558,9 @@ fn load(folder: &Path) -> Case {
     let bootstrap = Bootstrap::parse(&own, bytes).unwrap();
     let namespaces = std::fs::read_to_string(folder.join("namespaces")).unwrap_or_else(|_| "*".to_owned());
     let namespaces = namespaces.lines().map(str::to_owned).collect();
-    Case { folder: folder.to_owned(), files, bootstrap, namespaces }
+    let asked_for = std::fs::read_to_string(folder.join("folder")).ok();
+    let asked_for = asked_for.map(|path| FilePath::parse(path.trim_end()).unwrap());
+    Case { folder: folder.to_owned(), files, bootstrap, namespaces, asked_for }
 }
 
 /// What a source does: a file that is not wanted is not read.
