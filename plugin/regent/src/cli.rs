@@ -2,7 +2,7 @@
 
 use crate::config::{self, ENVIRONMENT, REGENT_CONFIG};
 use crate::failure::EXIT_CODES;
-use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint, value_parser};
 use std::path::PathBuf;
 
 /// Git rules the secrets of a cluster only until Vault comes of age.
@@ -40,7 +40,10 @@ pub(crate) enum Command {
     /// Renders a folder, or a revision of a Git repository without a checkout. Values are described, not
     /// written, unless `--reveal` is given; that needs an authority that says git, or `--assume git`.
     #[command(after_long_help = RENDER_EXAMPLES)]
-    Render(RenderArgs),
+    Render(Box<RenderArgs>),
+    /// Serve a front door: Argo CD's plugin socket.
+    #[command(subcommand_required = true, arg_required_else_help = true, after_long_help = SERVE_ARGOCD_EXAMPLES)]
+    Serve(ServeArgs),
     /// Check every document, without a cluster.
     ///
     /// Opens each document, checks its MAC, its recipients, its class and its validity, and names all that
@@ -65,6 +68,12 @@ pub(crate) enum Command {
     /// regent.yaml's folder in it.
     #[command(after_long_help = INIT_EXAMPLES)]
     Init(InitArgs),
+    /// Ask a running plugin whether it serves: for the probes of an image without a shell.
+    ///
+    /// Connects to the plugin's socket and asks gRPC's health service. Exit code 0 and the word `serving`, or
+    /// an error.
+    #[command(after_long_help = PROBE_EXAMPLES)]
+    Probe(ProbeArgs),
     /// Explain a code, such as P5.
     ///
     /// Every error carries a code, as in `regent: error[P5]`. Without a code all of them are listed.
@@ -175,6 +184,50 @@ pub(crate) struct RenderArgs {
     /// Render again when files, keys or the branch change, and print what changed.
     #[arg(long)]
     pub(crate) watch: bool,
+    #[command(flatten)]
+    pub(crate) via: ViaArgs,
+}
+
+/// A plugin to ask instead.
+#[derive(Args)]
+#[command(next_help_heading = "Argo CD")]
+pub(crate) struct ViaArgs {
+    /// Ask a plugin's socket what it would answer Argo CD.
+    ///
+    /// Sends what Argo CD's repo-server would send: the whole Git work tree around DIR as it is on disk, or the
+    /// files of a revision. Keys and evidence are the plugin's own. The packed repository is held in memory.
+    #[arg(long, value_name = "SOCKET", value_hint = ValueHint::FilePath)]
+    #[arg(conflicts_with_all = ["assume", "store", "watch", "identities", "passphrase_file"])]
+    pub(crate) via: Option<PathBuf>,
+    /// Name of the Application; the folder's own name where not given.
+    #[arg(long, value_name = "NAME", requires = "via")]
+    pub(crate) app: Option<String>,
+    /// Project of the Application; `default` where not given.
+    #[arg(long, value_name = "NAME", requires = "via")]
+    pub(crate) project: Option<String>,
+    /// `repoURL` of its source; the address of the remote `origin`, else a `file://` address.
+    #[arg(long, value_name = "URL", requires = "via")]
+    pub(crate) repo_url: Option<String>,
+    /// `targetRevision` of its source; the branch that is checked out, else `HEAD`, or what `--revision` says.
+    #[arg(long, value_name = "REV", requires = "via")]
+    pub(crate) target_revision: Option<String>,
+    /// Namespace of its destination; none where not given.
+    #[arg(long, value_name = "NAMESPACE", requires = "via")]
+    pub(crate) namespace: Option<String>,
+    /// An entry of its `plugin.env`, which the plugin sees as `ARGOCD_ENV_NAME` (repeatable).
+    #[arg(long, value_name = "NAME=VALUE", value_parser = name_and_value, requires = "via")]
+    pub(crate) env: Vec<(String, String)>,
+    /// How long to wait for the answer, in seconds; the plugin is told.
+    #[arg(long, value_name = "SECONDS", requires = "via")]
+    #[arg(default_value = "60", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) timeout: u64,
+}
+
+fn name_and_value(text: &str) -> Result<(String, String), &'static str> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        Some(_) | None => Err("NAME=VALUE is expected"),
+    }
 }
 
 /// `--assume`.
@@ -270,6 +323,70 @@ pub(crate) struct InitArgs {
     pub(crate) yes: bool,
 }
 
+/// `regent serve`.
+#[derive(Args)]
+pub(crate) struct ServeArgs {
+    /// Which door.
+    #[command(subcommand)]
+    pub(crate) door: ServeDoor,
+}
+
+/// The doors.
+#[derive(Subcommand)]
+pub(crate) enum ServeDoor {
+    /// Argo CD's config management plugin, as a sidecar of argocd-repo-server.
+    ///
+    /// Serves the plugin's socket `<name>-<version>.sock` in the folder that Argo CD looks into. What is mounted is
+    /// read again when it changes. Whatever is missing or wrong is an error of each request, never of the process,
+    /// which ends with SIGTERM once the calls under way are answered.
+    #[command(after_long_help = SERVE_ARGOCD_EXAMPLES)]
+    Argocd(ServeArgocdArgs),
+}
+
+/// `regent serve argocd`.
+#[derive(Args)]
+pub(crate) struct ServeArgocdArgs {
+    /// The operator's file (`kind: RegentConfig`); by default what `REGENT_CONFIG` names.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) config: Option<PathBuf>,
+    /// Permissions of the socket, in octal.
+    #[arg(long, value_name = "MODE", default_value = "0660", value_parser = octal)]
+    pub(crate) socket_mode: u32,
+    /// Address of `/metrics`, `/healthz` and `/readyz`; without it they are not served.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<std::net::SocketAddr>,
+    #[command(flatten)]
+    pub(crate) logs: LogArgs,
+    /// Allow an authority store that this process could write, and one in a folder of a pod.
+    ///
+    /// For a demo: whoever takes such a server over can undo a handover.
+    #[arg(long)]
+    pub(crate) single_process_demo: bool,
+}
+
+/// How a server logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// `regent probe`.
+#[derive(Args)]
+pub(crate) struct ProbeArgs {
+    /// The plugin's socket; where not given, the one that the operator's file names.
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub(crate) socket: Option<PathBuf>,
+    /// The operator's file (`kind: RegentConfig`); by default what `REGENT_CONFIG` names.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) config: Option<PathBuf>,
+    /// Longest wait for the answer. Keep it below the probe's `timeoutSeconds`, or nobody sees why it failed.
+    #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = value_parser!(u64).range(1..=60))]
+    pub(crate) timeout: u64,
+}
+
 /// `regent explain`.
 #[derive(Args)]
 pub(crate) struct ExplainArgs {
@@ -286,6 +403,29 @@ pub(crate) struct CompletionsArgs {
     /// The shell.
     #[arg(value_enum)]
     pub(crate) shell: clap_complete::Shell,
+}
+
+/// How a server tells of itself.
+#[derive(Args)]
+pub(crate) struct LogArgs {
+    /// How logs are written, to standard error.
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "json", help_heading = "Logs")]
+    pub(crate) log_format: LogFormat,
+    /// What is logged: `error`, `warn`, `info`, `debug` or `trace`. The audit lines are `info`.
+    #[arg(long, value_name = "LEVEL", default_value = "info", help_heading = "Logs")]
+    pub(crate) log_level: String,
+    /// OpenTelemetry collector that spans are exported to (OTLP over gRPC, no TLS).
+    #[cfg(feature = "otlp")]
+    #[arg(long, value_name = "HOST:PORT", help_heading = "Logs")]
+    pub(crate) otlp_address: Option<String>,
+}
+
+/// A file mode such as `0660`.
+fn octal(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode @ 0..=0o777) => Ok(mode),
+        Ok(_) | Err(_) => Err("expects permissions in octal, such as 0660".to_owned()),
+    }
 }
 
 /// `--color`.
@@ -313,16 +453,18 @@ impl Cli {
     /// set, which clap's own `env` would refuse.
     pub(crate) fn read() -> Self {
         let mut cli = Self::parse();
-        let store = match &mut cli.command {
-            Command::Render(args) => Some(&mut args.store),
-            Command::Status(args) => Some(&mut args.store),
-            Command::Init(args) => Some(&mut args.store),
+        let config = match &mut cli.command {
+            Command::Render(args) => Some(&mut args.store.config),
+            Command::Status(args) => Some(&mut args.store.config),
+            Command::Init(args) => Some(&mut args.store.config),
+            Command::Probe(args) => Some(&mut args.config),
+            Command::Serve(ServeArgs { door: ServeDoor::Argocd(args) }) => Some(&mut args.config),
             Command::Open(_) | Command::Lint(_) | Command::New(_) | Command::Explain(_) | Command::Completions(_) => {
                 None
             }
         };
-        if let Some(store) = store.filter(|store| store.config.is_none()) {
-            store.config = config::variable(REGENT_CONFIG).map(PathBuf::from);
+        if let Some(config) = config.filter(|config| config.is_none()) {
+            *config = config::variable(REGENT_CONFIG).map(PathBuf::from);
         }
         cli
     }
@@ -343,6 +485,11 @@ Start here:
   regent render clusters/prod -i key.txt        what the cluster would get, values described
   regent explain                                every rule and every error code";
 
+const SERVE_ARGOCD_EXAMPLES: &str = "\
+Examples:
+  regent serve argocd --config /etc/regent/regent.yaml --listen 0.0.0.0:8087
+  regent serve argocd --config regent.yaml --log-format text --single-process-demo   on a laptop";
+
 const OPEN_EXAMPLES: &str = "\
 Examples:
   regent open db.sops.yaml                          values described, with the keys that `sops` would use
@@ -357,7 +504,8 @@ Examples:
   regent render --repo . --revision main --path clusters/prod
   regent render clusters/prod --config regent-config.yaml --reveal | kubectl apply --server-side -f -
   regent render clusters/prod --assume vault        what is left once Vault rules: no value
-  regent render clusters/prod --watch";
+  regent render clusters/prod --watch
+  regent render clusters/prod --via regent-v1.sock  what that plugin would answer Argo CD";
 
 const LINT_EXAMPLES: &str = "\
 Examples:
@@ -380,6 +528,13 @@ const INIT_EXAMPLES: &str = "\
 Examples:
   regent init clusters/prod --store /var/lib/regent --dry-run
   regent init clusters/prod --config regent-config.yaml";
+
+const PROBE_EXAMPLES: &str = "\
+Examples:
+  regent probe                                      the socket of a plugin with default settings
+
+  regent probe --config /etc/regent/config.yaml --timeout 1
+  regent probe --socket /home/argocd/cmp-server/plugins/regent-v1.sock";
 
 const EXPLAIN_EXAMPLES: &str = "\
 Examples:
@@ -413,6 +568,26 @@ mod tests {
                 assert!(argument.get_help().is_some(), "{name} {}", argument.get_id());
                 assert!(!argument.is_hide_set(), "{name} {}", argument.get_id());
             }
+        }
+    }
+
+    #[test]
+    fn a_plugin_is_asked_with_its_own_keys_and_evidence() {
+        let typed = |more: &[&str]| {
+            Cli::try_parse_from(["regent", "render", "prod"].iter().chain(more)).map(drop).map_err(|error| error.kind())
+        };
+        let via = ["--via", "p.sock"];
+        assert!(typed(&[&via[..], &["--app", "a", "--env", "A=b=c", "--env", "B="]].concat()).is_ok());
+        for other in [&["--assume", "git"][..], &["--store", "s"], &["--watch"], &["-i", "k"]] {
+            let refused = typed(&[&via, other].concat());
+            assert_eq!(refused, Err(clap::error::ErrorKind::ArgumentConflict), "{other:?}");
+        }
+        for alone in [&["--app", "a"][..], &["--env", "A=b"], &["--timeout", "1"]] {
+            assert_eq!(typed(alone), Err(clap::error::ErrorKind::MissingRequiredArgument), "{alone:?}");
+        }
+        for bad in [["--env", "A"], ["--env", "=b"], ["--timeout", "0"]] {
+            let refused = typed(&[via, bad].concat());
+            assert_eq!(refused, Err(clap::error::ErrorKind::ValueValidation), "{bad:?}");
         }
     }
 

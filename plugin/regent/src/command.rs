@@ -5,7 +5,9 @@ mod init;
 mod lint;
 mod new;
 mod open;
+mod probe;
 mod render;
+mod serve;
 mod status;
 
 use crate::cli::{Cli, Command};
@@ -17,10 +19,12 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Open(args) => open::run(&args),
         Command::Render(args) => render::run(&args),
+        Command::Serve(args) => serve::run(&args),
         Command::Lint(args) => lint::run(&args),
         Command::New(args) => new::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Init(args) => init::run(&args),
+        Command::Probe(args) => probe::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Completions(args) => completions::run(&args),
     }

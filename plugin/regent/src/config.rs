@@ -27,17 +27,24 @@ pub(crate) const SOPS_AGE_SSH_PRIVATE_KEY_FILE: &str = "SOPS_AGE_SSH_PRIVATE_KEY
 pub(crate) const XDG_CONFIG_HOME: &str = "XDG_CONFIG_HOME";
 /// The home folder.
 pub(crate) const HOME: &str = "HOME";
+/// The folder of Argo CD's plugin sockets; the repo-server reads it too.
+pub(crate) const ARGOCD_PLUGINSOCKFILEPATH: &str = "ARGOCD_PLUGINSOCKFILEPATH";
+
+/// Set by Kubernetes in every pod.
+pub(crate) const KUBERNETES_SERVICE_HOST: &str = "KUBERNETES_SERVICE_HOST";
 
 /// Every environment variable that is read; nothing else in this program asks the environment, save
 /// the libraries that the last entries name.
-pub(crate) const ENVIRONMENT: [Variable; 10] = [
+pub(crate) const ENVIRONMENT: [Variable; 12] = [
     Variable { name: REGENT_CONFIG, meaning: "the operator's file, as `--config`" },
     Variable { name: SOPS_AGE_KEY, meaning: "age identities, one a line (not read where `-i` is given)" },
     Variable { name: SOPS_AGE_KEY_FILE, meaning: "a file of age identities (not read where `-i` is given)" },
     Variable { name: SOPS_AGE_SSH_PRIVATE_KEY_FILE, meaning: "an SSH private key (not read where `-i` is given)" },
     Variable { name: XDG_CONFIG_HOME, meaning: "where `sops/age/keys.txt` is looked for; default `~/.config`" },
     Variable { name: HOME, meaning: "where `.config/sops/age/keys.txt` and `.ssh/id_*` are looked for" },
+    Variable { name: KUBERNETES_SERVICE_HOST, meaning: "set: `serve` runs in a pod, and takes no store in a folder" },
     Variable { name: "PATH", meaning: "where `age-plugin-NAME` programs are looked for" },
+    Variable { name: ARGOCD_PLUGINSOCKFILEPATH, meaning: "where Argo CD looks for the sockets of plugins" },
     Variable { name: "NO_COLOR", meaning: "set to anything: no colours (`--color` wins)" },
     Variable { name: "CLICOLOR", meaning: "`0`: no colours (`--color` wins)" },
     Variable { name: "CLICOLOR_FORCE", meaning: "set, and not `0`: colours even where output is no terminal" },
@@ -66,13 +73,18 @@ pub(crate) fn store_folder(args: &StoreArgs, config: Option<&RegentConfig>) -> R
     }
     let (Some(file), Some(config)) = (&args.config, config) else { return Ok(None) };
     match &config.store {
-        Store::Directory { path } => Ok(Some(file.parent().unwrap_or(Path::new("")).join(path))),
+        Store::Directory { path } => Ok(Some(beside(file, path))),
         Store::Kubernetes => Err(Failure::Usage(format!(
             "{} keeps the authority in a cluster (`store: {{ kind: kubernetes }}`), which this command cannot ask; \
              `--store DIR` names a store on this machine",
             file.display()
         ))),
     }
+}
+
+/// A path in the operator's file: a relative one counts from the file's own folder.
+pub(crate) fn beside(file: &Path, path: &str) -> PathBuf {
+    file.parent().unwrap_or(Path::new("")).join(path)
 }
 
 /// Reads a whole file, refusing one that is larger than `limit` bytes.

@@ -1,5 +1,6 @@
 //! Every failure once: exit code, stable name, public sentence, way out. The only file that knows codes.
 
+use crate::source::tar::UploadProblem;
 use regent_core::authority::{AuthorityRefusal, Rule};
 use regent_core::files::{FileProblem, FilesError};
 use regent_core::rules::RuleRefusal;
@@ -10,7 +11,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 /// Why a command did not do what was asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum Failure {
     /// Core says no.
     #[error(transparent)]
@@ -52,6 +53,12 @@ pub(crate) enum Failure {
         /// The handover.
         handover: String,
     },
+    /// A plugin's answer on its socket is a refusal, or none that can be shown.
+    #[error("the plugin does not render: {message}")]
+    Plugin {
+        /// Its own public sentence, on one line and bounded.
+        message: String,
+    },
     /// The world: a file that cannot be read, a repository, a store.
     #[error("cannot {what} {name}: {reason}")]
     World {
@@ -62,6 +69,35 @@ pub(crate) enum Failure {
         /// The system's own words.
         reason: String,
     },
+    /// A request through a plugin's socket contradicts itself or its contract.
+    #[error("the request {0}")]
+    Request(String),
+    /// The repository that came with a request cannot be taken in.
+    #[error("cannot read the repository that Argo CD sent: {0}")]
+    Upload(#[from] UploadProblem),
+    /// The repository came without the root's `regent.yaml`.
+    #[error("{bootstrap} is not in what Argo CD sent")]
+    NotUploaded {
+        /// The `regent.yaml`, as the rule names it.
+        bootstrap: String,
+    },
+    /// The folder that was asked for is not in the root of the rule that allows it.
+    #[error("the folder {folder} is not one of the rule, whose root is {root}")]
+    Outside {
+        /// Where the folder really is in the repository.
+        folder: String,
+        /// The root's folder.
+        root: String,
+    },
+    /// More than Argo CD's client takes.
+    #[error("the answer is larger than the {limit} bytes that Argo CD takes")]
+    AnswerTooLarge {
+        /// The bound in bytes.
+        limit: usize,
+    },
+    /// The answer would come too late.
+    #[error("the answer was not ready in time")]
+    Late,
     /// The command line asks for what does not go together.
     #[error("{0}")]
     Usage(String),
@@ -117,6 +153,10 @@ pub(crate) enum Code {
     Exists,
     Closed,
     Unasked,
+    Late,
+    Request,
+    Upload,
+    NotUploaded,
     Store,
     Config,
     Files,
@@ -138,6 +178,7 @@ pub(crate) enum Code {
     Envelope,
     Emit,
     Identity,
+    Plugin,
     Io,
     Usage,
     /// The last one: [`Code::COUNT`] counts on it.
@@ -188,6 +229,62 @@ impl Failure {
         self.exit_code()
     }
 
+    /// The failure as it leaves through a plugin's socket: code, public sentence and way out in one line of less
+    /// than 200 characters, because Argo CD prepends as many of its own and people read it in a table. `refresh` is
+    /// the command that makes Argo CD ask again, named where nothing in Git changes that would.
+    pub(crate) fn status(&self, refresh: &str) -> tonic::Status {
+        tonic::Status::new(self.grpc(), self.line(refresh))
+    }
+
+    fn line(&self, refresh: &str) -> String {
+        const LONGEST: usize = 199;
+        let code = self.code();
+        let way_out = if code == Code::P1 {
+            format!("look at the store, then `{refresh}`")
+        } else if code == Code::P5 {
+            format!("`regent init`, then `{refresh}`")
+        } else if code == Code::NoKey {
+            "encrypt it to an identity of the rule (`sops updatekeys`)".to_owned()
+        } else {
+            self.hint()
+        };
+        let head = format!("regent[{}]: ", code.entry().name);
+        // A way out may name a file, too; most of the line is for the sentence only where it needs it.
+        let sentence = one_line(&self.sentence());
+        let left = LONGEST - head.chars().count() - "; ".len();
+        let tail = shortened(&one_line(&way_out), left - sentence.chars().count().min(left / 3));
+        let sentence = shortened(&sentence, left - tail.chars().count());
+        format!("{head}{sentence}; {tail}")
+    }
+
+    /// What is told to somebody who holds no key: lists of recipients and identities only fill the line.
+    fn sentence(&self) -> String {
+        use regent_sops::Error;
+        let Self::Refused(Refusal::Document { file, problem: DocumentProblem::Sops(error) }) = self else {
+            return self.to_string();
+        };
+        if let Error::NoKey(_) = error {
+            format!("{file}: no identity of the rule opens it")
+        } else if let Error::TooFewParts { have, need, .. } = error {
+            format!("{file}: the rule's identities open {have} of {need} key groups")
+        } else {
+            self.to_string()
+        }
+    }
+
+    /// The code that Argo CD shows as a word; it acts on none of them.
+    fn grpc(&self) -> tonic::Code {
+        let (code, exit) = self.verdict();
+        match (exit, code) {
+            (_, Code::Late) => tonic::Code::DeadlineExceeded,
+            (_, Code::Request) => tonic::Code::InvalidArgument,
+            (Exit::Refused, _) => tonic::Code::PermissionDenied,
+            (Exit::Usage | Exit::Document | Exit::Person, _) => tonic::Code::FailedPrecondition,
+            (Exit::Authority, _) => tonic::Code::Unavailable,
+            (Exit::Done | Exit::Bug, _) => tonic::Code::Internal,
+        }
+    }
+
     /// The exit code alone.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.verdict().1 as u8)
@@ -205,6 +302,11 @@ impl Failure {
         }
         if let Self::Refused(Refusal::Files(error)) = self {
             return error.way_out();
+        }
+        if let Self::Upload(problem) = self
+            && let Some(way_out) = way_out_of_upload(problem)
+        {
+            return way_out.to_owned();
         }
         if let Self::Identity(regent_sops::Error::Identity { problem, .. }) = self
             && let Some(way_out) = way_out_of_identity(*problem)
@@ -238,12 +340,45 @@ impl Failure {
             Self::Store { .. } => (Code::Store, Exit::Authority),
             Self::Exists { .. } => (Code::Exists, Exit::Refused),
             Self::Closed { .. } => (Code::Closed, Exit::Refused),
+            Self::Plugin { .. } => (Code::Plugin, Exit::Refused),
             Self::World { .. } => (Code::Io, Exit::Usage),
+            Self::Request(_) => (Code::Request, Exit::Usage),
+            Self::Upload(_) => (Code::Upload, Exit::Refused),
+            Self::NotUploaded { .. } => (Code::NotUploaded, Exit::Refused),
+            Self::Outside { .. } => (Code::Allow, Exit::Refused),
+            Self::AnswerTooLarge { .. } => (Code::Limit, Exit::Document),
+            Self::Late => (Code::Late, Exit::Authority),
             Self::Usage(_) => (Code::Usage, Exit::Usage),
             // The reader has what it wanted, as `regent explain | head` shows.
             Self::OutputClosed => (Code::Io, Exit::Done),
             Self::Bug => (Code::Bug, Exit::Bug),
         }
+    }
+}
+
+/// What helps with an upload, where that is more than giving it more room.
+fn way_out_of_upload(problem: &UploadProblem) -> Option<&'static str> {
+    match problem {
+        UploadProblem::StreamTooLarge { .. }
+        | UploadProblem::KeptTooLarge { .. }
+        | UploadProblem::TooManyFiles { .. }
+        | UploadProblem::Bomb { .. } => None,
+        UploadProblem::Damaged | UploadProblem::Broken | UploadProblem::Header { .. } => {
+            Some("refresh hard; where it lasts, the log of repo-server tells more")
+        }
+        UploadProblem::BadName { .. }
+        | UploadProblem::HardLink { .. }
+        | UploadProblem::Special { .. }
+        | UploadProblem::UnknownKind { .. }
+        | UploadProblem::Twice { .. }
+        | UploadProblem::BelowAFile { .. } => {
+            Some("remove it from the repository, or leave it out (`--plugin-tar-exclude`)")
+        }
+        UploadProblem::NoFolder { .. }
+        | UploadProblem::Dangling { .. }
+        | UploadProblem::LinkOut { .. }
+        | UploadProblem::LinkLoop { .. } => Some("correct the Application's `path`, or the link in the repository"),
+        UploadProblem::LinkedRoot { .. } => Some("name the root by its real path in the rule's `bootstrap`"),
     }
 }
 
@@ -272,6 +407,7 @@ fn of_refusal(refusal: &Refusal) -> (Code, Exit) {
         Refusal::Files(_) => (Code::Files, Exit::Refused),
         Refusal::Document { problem, .. } => of_document(problem),
         Refusal::Unasked => (Code::Unasked, Exit::Authority),
+        Refusal::Stopped => (Code::Late, Exit::Authority),
     }
 }
 
@@ -321,6 +457,7 @@ fn of_document(problem: &DocumentProblem) -> (Code, Exit) {
 fn of_ciphertext(error: &regent_sops::Error) -> (Code, Exit) {
     use regent_sops::Error;
     match error {
+        Error::Stopped => (Code::Late, Exit::Authority),
         Error::TooLarge { .. } | Error::Limit { .. } => (Code::Limit, Exit::Document),
         Error::Syntax { .. } | Error::DuplicateKey { .. } => (Code::Syntax, Exit::Document),
         Error::MetadataAbsent | Error::Metadata { .. } => (Code::Metadata, Exit::Document),
@@ -348,6 +485,10 @@ impl Code {
         Self::Exists,
         Self::Closed,
         Self::Unasked,
+        Self::Late,
+        Self::Request,
+        Self::Upload,
+        Self::NotUploaded,
         Self::Store,
         Self::Config,
         Self::Files,
@@ -369,6 +510,7 @@ impl Code {
         Self::Envelope,
         Self::Emit,
         Self::Identity,
+        Self::Plugin,
         Self::Io,
         Self::Usage,
         Self::Bug,
@@ -444,7 +586,7 @@ impl Code {
                 meaning: "no rule of the operator's file allows it",
                 why: "SOPS does not bind a document to its place, so whoever can write a repository could move another's \
                       Secret into a namespace of his own. Rules say which root may fill which namespaces, with which keys.",
-                way_out: "move the document, or add the namespace or path to the rule in the operator's file",
+                way_out: "widen a rule in the operator's file, or move what asks for too much",
             },
             Self::Exists => Entry {
                 name: "exists",
@@ -468,6 +610,36 @@ impl Code {
                 why: "A value that leaves regent may be applied. That needs an authority that says git, or a person who \
                       says so.",
                 way_out: "give `--config FILE` or `--store DIR`, or `--assume git` on your own machine",
+            },
+            Self::Late => Entry {
+                name: "late",
+                exits: &[Exit::Authority],
+                meaning: "the answer was not ready in time",
+                why: "Values are answered only for as long as the evidence for them is fresh, and before whoever asked \
+                      stops listening: an answer that nobody reads ends up as a failure without a reason.",
+                way_out: "try again; where it lasts, raise `limits.request`, or ask for less at once",
+            },
+            Self::Request => Entry {
+                name: "request",
+                exits: &[Exit::Usage],
+                meaning: "a request through the plugin's socket breaks its contract",
+                why: "What was asked for is not certain, so it is not guessed.",
+                way_out: "compare the versions of Argo CD and regent; `regent render --via SOCKET` shows a good request",
+            },
+            Self::Upload => Entry {
+                name: "upload",
+                exits: &[Exit::Refused],
+                meaning: "the repository that came with a request is damaged, hostile or too large",
+                why: "A part of a repository is never rendered, and a hostile one must not fill the machine.",
+                way_out: "leave out what is not needed (`--plugin-tar-exclude`), or raise the bound under `limits`",
+            },
+            Self::NotUploaded => Entry {
+                name: "not-uploaded",
+                exits: &[Exit::Refused],
+                meaning: "the root's regent.yaml is not in what Argo CD sent",
+                why: "With `--plugin-use-manifest-generate-paths` Argo CD sends only the folders that the Application's \
+                      annotation names. Without regent.yaml nothing tells which authority rules.",
+                way_out: "add regent.yaml's folder to the annotation `argocd.argoproj.io/manifest-generate-paths`",
             },
             Self::Store => Entry {
                 name: "store",
@@ -623,6 +795,13 @@ impl Code {
                 why: "A key file that was asked for and skipped would show up later as a document that does not open.",
                 way_out: "correct or remove the key file; `--passphrase-file` where it is protected",
             },
+            Self::Plugin => Entry {
+                name: "plugin",
+                exits: &[Exit::Refused],
+                meaning: "the plugin that was asked through its socket does not render",
+                why: "Argo CD would show the same sentence at the application, and leave what is live as it is.",
+                way_out: "follow the plugin's own sentence; its log tells more",
+            },
             Self::Io => Entry {
                 name: "io",
                 exits: &[Exit::Usage],
@@ -655,6 +834,18 @@ pub(crate) fn reason(error: &std::io::Error) -> String {
     let text = text.split(" (os error").next().unwrap_or_default();
     let mut letters = text.chars();
     letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
+}
+
+/// The text itself, or its head and its end around an ellipsis: a path's end tells more than its middle.
+fn shortened(text: &str, room: usize) -> String {
+    let length = text.chars().count();
+    if length <= room {
+        return text.to_owned();
+    }
+    let kept = room.saturating_sub(1);
+    let head: String = text.chars().take(kept.div_ceil(2)).collect();
+    let end: String = text.chars().skip(length - kept / 2).collect();
+    format!("{head}\u{2026}{end}")
 }
 
 /// Names come from files: a control character in one must neither break the line nor steer a terminal.
@@ -694,6 +885,7 @@ mod tests {
             open(regent_sops::Error::Mac(regent_sops::MacProblem::Mismatch)),
             Failure::Store { folder: "/s".to_owned(), problem: "is no store".to_owned() },
             Failure::Exists { name: "prod".to_owned(), witness: "git(1)".to_owned() },
+            Failure::Plugin { message: "no".to_owned() },
             Failure::Usage("no".to_owned()),
             Failure::Bug,
         ];
@@ -706,6 +898,25 @@ mod tests {
     #[test]
     fn a_name_from_a_hostile_file_stays_on_its_line_and_steers_no_terminal() {
         assert_eq!(one_line("a\n\u{1b}[2Jb"), "a\u{fffd}\u{fffd}[2Jb");
+    }
+
+    #[test]
+    fn a_line_for_argo_cd_stays_below_200_characters_and_keeps_both_ends() {
+        let long = regent_core::name::FilePath::parse(&format!("{}/x.txt", "deep/".repeat(60) + "folder")).unwrap();
+        let problem = FileProblem::NotAManifest;
+        let failures = [
+            Failure::Refused(Refusal::Files(FilesError::File { file: long, problem })),
+            Failure::Refused(Refusal::Stopped),
+            Failure::Request("x".repeat(1000)),
+            Failure::Store { folder: "/s".to_owned(), problem: "a\nb".to_owned() },
+        ];
+        for failure in failures {
+            let line = failure.line("kubectl -n argocd annotate app NAME argocd.argoproj.io/refresh=hard");
+            assert!(line.chars().count() < 200 && !line.contains('\n'), "{line}");
+            assert!(line.starts_with("regent[") && line.contains("]: ") && line.contains("; "), "{line}");
+        }
+        assert_eq!(shortened("abcdefgh", 5), "ab\u{2026}gh");
+        assert_eq!(shortened("abc", 3), "abc");
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub(crate) struct Identities {
 }
 
 /// Largest key file read, in bytes; an RSA 4096 secret key with many signatures stays below 100 KB.
-const MAX_KEY_FILE_BYTES: u64 = 1 << 20;
+pub(crate) const MAX_KEY_FILE_BYTES: u64 = 1 << 20;
 
 /// Largest passphrase file read, in bytes.
 const MAX_PASSPHRASE_BYTES: u64 = 4 << 10;
@@ -38,19 +38,26 @@ pub(crate) fn load(args: &KeyArgs) -> Result<Identities, Failure> {
     load_for(&args.identities, args.passphrase_file.as_deref())
 }
 
+/// The identities of a rule, for a server: these files and folders and nothing else, no passphrase, no program. What
+/// a file holds beside usable keys is logged.
+pub(crate) fn exactly(identities: &[PathBuf]) -> Result<Keyring, Failure> {
+    let mut loading = Loading::new(None)?;
+    loading.programs = false;
+    loading.paths(identities)?;
+    for sentence in &loading.notes {
+        tracing::warn!("{sentence}");
+    }
+    Ok(loading.found.keyring)
+}
+
 /// As [`load`], from plain paths.
 fn load_for(identities: &[PathBuf], passphrase_file: Option<&Path>) -> Result<Identities, Failure> {
     let mut loading = Loading::new(passphrase_file)?;
     if identities.is_empty() {
         loading.as_sops_does()?;
     }
-    for path in identities {
-        if fs::metadata(path).map_err(|error| Failure::io("read", path, &error))?.is_dir() {
-            loading.folder(path)?;
-        } else {
-            loading.file(path)?;
-        }
-    }
+    loading.paths(identities)?;
+    loading.notes.iter().for_each(note);
     Ok(loading.found)
 }
 
@@ -88,6 +95,10 @@ pub(crate) fn plugin_is_installed(name: &str) -> bool {
 struct Loading {
     found: Identities,
     passphrases: Vec<Passphrase>,
+    /// What is worth a word, in words.
+    notes: Vec<String>,
+    /// Whether plugins may be started.
+    programs: bool,
     /// The same passphrase, for plugins that ask.
     for_plugins: Option<SecretString>,
 }
@@ -97,6 +108,8 @@ impl Loading {
         let mut loading = Self {
             found: Identities { keyring: Keyring::default(), paths: Vec::new(), set_aside: Vec::new() },
             passphrases: Vec::new(),
+            notes: Vec::new(),
+            programs: true,
             for_plugins: None,
         };
         if let Some(path) = passphrase_file {
@@ -109,6 +122,17 @@ impl Loading {
             loading.found.paths.push(path.to_owned());
         }
         Ok(loading)
+    }
+
+    fn paths(&mut self, identities: &[PathBuf]) -> Result<(), Failure> {
+        for path in identities {
+            if fs::metadata(path).map_err(|error| Failure::io("read", path, &error))?.is_dir() {
+                self.folder(path)?;
+            } else {
+                self.file(path)?;
+            }
+        }
+        Ok(())
     }
 
     /// The sources of `sops`, except the commands that print keys.
@@ -183,7 +207,7 @@ impl Loading {
         let Loaded { skipped, plugins, .. } =
             self.found.keyring.load(source, bytes, &self.passphrases).map_err(Failure::Identity)?;
         for (line, problem) in skipped {
-            note(format_args!("{source}, line {line}: {problem}; the rest of the file is used"));
+            self.notes.push(format!("{source}, line {line}: {problem}; the rest of the file is used"));
         }
         for (line, text) in plugins {
             self.plugin(source, line, text.as_str())?;
@@ -200,12 +224,17 @@ impl Loading {
             })
         })?;
         let name = identity.plugin().to_owned();
+        if !self.programs {
+            self.notes
+                .push(format!("{source}, line {line} is not used: a server starts no program `age-plugin-{name}`"));
+            return Ok(());
+        }
         let answers = Answers { passphrase: self.for_plugins.clone() };
         match age::plugin::IdentityPluginV1::new(&name, &[identity], answers) {
             Ok(plugin) => self.found.keyring.add_plugin(format!("age-plugin-{name}"), Box::new(plugin)),
-            Err(_) => note(format_args!(
-                "{source}, line {line} is not used: it needs the program `age-plugin-{name}` in PATH"
-            )),
+            Err(_) => self
+                .notes
+                .push(format!("{source}, line {line} is not used: it needs the program `age-plugin-{name}` in PATH")),
         }
         Ok(())
     }

@@ -17,10 +17,11 @@
 //! two steps leaves the old state or the new one, and a temporary file that the next writer removes. Readers need
 //! no lock. What may replace what is [`AuthorityWitness::may_follow`]: the rules of the cluster's schema.
 
+use crate::config::{self, KUBERNETES_SERVICE_HOST};
 use crate::failure::{Failure, reason};
 use regent_core::evidence::{AuthorityWitness, Evidence, HandoverWitness, Reading};
 use regent_core::name::{AuthorityName, Epoch};
-use rustix::fs::{Dir, FileType, FlockOperation, Mode, OFlags};
+use rustix::fs::{Access, AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -47,6 +48,47 @@ pub(crate) fn read(folder: &Path, name: &AuthorityName) -> Result<Evidence, Fail
         Survey::Store(evidence) => Ok(*evidence),
         Survey::NoStoreYet => Err(refused(folder, "it holds no store: not made yet, or not mounted")),
     }
+}
+
+/// Whether a server may take this store for evidence: it must not be able to write it, because whoever takes the
+/// server over could then undo a handover; and a folder in a pod is gone with the node. `demo` allows both.
+pub(crate) fn only_to_be_read(folder: &Path, demo: bool) -> Result<(), Failure> {
+    if demo {
+        return Ok(());
+    }
+    if config::variable(KUBERNETES_SERVICE_HOST).is_some() {
+        return Err(refused(folder, "in a pod a folder is no store: it does not outlive the node"));
+    }
+    let writable = |path: &Path| rustix::fs::accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS).is_ok();
+    let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
+    let below = entries.flat_map(|entry| {
+        let inside = fs::read_dir(&entry).into_iter().flatten().filter_map(Result::ok).map(|inside| inside.path());
+        inside.chain([entry.clone()]).collect::<Vec<_>>()
+    });
+    match below.chain([folder.to_owned()]).find(|path| writable(path)) {
+        Some(path) => Err(refused(
+            folder,
+            &format!(
+                "`serve` could write {}, and may only read (another account, or `--single-process-demo`)",
+                path.display()
+            ),
+        )),
+        None if replaceable(folder) => Err(refused(folder, "`serve` could put another folder in its place")),
+        None => Ok(()),
+    }
+}
+
+/// Whether this process could move the folder away and put another one there: it can write the folder above, and no
+/// sticky bit keeps it from what belongs to others.
+fn replaceable(folder: &Path) -> bool {
+    let above = match folder.parent() {
+        Some(above) if !above.as_os_str().is_empty() => above,
+        Some(_) | None => Path::new("."),
+    };
+    let own = rustix::process::geteuid().as_raw();
+    let sticky = rustix::fs::stat(above).is_ok_and(|status| status.st_mode & 0o1000 != 0);
+    let ours = rustix::fs::stat(folder).is_ok_and(|status| status.st_uid == own);
+    rustix::fs::accessat(CWD, above, Access::WRITE_OK, AtFlags::EACCESS).is_ok() && (!sticky || ours)
 }
 
 /// Reads as [`read`] does, and tells a folder that may become a store from one that may not.

@@ -1,14 +1,19 @@
 //! regent: opens a cluster's bootstrap secrets from Git until Vault rules, and never after.
 
+mod argocd;
 mod cli;
 mod command;
 mod config;
 mod failure;
+mod follow;
 mod keys;
 mod local;
 mod output;
+mod reload;
 mod source;
+mod telemetry;
 mod watch;
+mod witnesses;
 
 use failure::Failure;
 use std::io::Write as _;

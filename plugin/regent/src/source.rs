@@ -2,8 +2,12 @@
 
 pub(crate) mod dir;
 pub(crate) mod git;
+pub(crate) mod tar;
 
-use regent_core::files::Files;
+use regent_core::Refusal;
+use regent_core::bootstrap::Bootstrap;
+use regent_core::files::{Content, Files};
+use regent_core::name::FilePath;
 use regent_core::rules::ConfigLimits;
 
 use crate::cli::SourceArgs;
@@ -42,7 +46,7 @@ impl Bounds {
 }
 
 /// The name of the file that makes a folder a root.
-pub(crate) const BOOTSTRAP: &str = regent_core::bootstrap::Bootstrap::FILE_NAME;
+pub(crate) const BOOTSTRAP: &str = Bootstrap::FILE_NAME;
 
 /// Gathers what the arguments name: a folder (the current one by default), or a revision of a repository.
 pub(crate) fn gather(args: &SourceArgs, bounds: Bounds) -> Result<Gathered, Failure> {
@@ -51,6 +55,29 @@ pub(crate) fn gather(args: &SourceArgs, bounds: Bounds) -> Result<Gathered, Fail
         (None, _) => dir::gather(args.dir.as_deref().unwrap_or(std::path::Path::new(".")), bounds),
         (Some(_), None) => Err(Failure::Usage("`--repo` expects `--revision` too: a branch, tag or commit".to_owned())),
     }
+}
+
+/// The root's own `regent.yaml`, where it has one.
+pub(crate) fn bootstrap_of(files: &Files) -> Result<Option<Bootstrap>, Failure> {
+    let path = FilePath::parse(BOOTSTRAP).map_err(|bad| Failure::Usage(bad.to_string()))?;
+    match files.get(&path) {
+        Some(Content::Bytes(bytes)) => Ok(Some(Bootstrap::parse(&path, bytes).map_err(Refusal::from)?)),
+        Some(Content::TooLarge { .. } | Content::BadLink | Content::Special | Content::NotRead) => {
+            Err(Failure::World {
+                what: "read",
+                name: BOOTSTRAP.to_owned(),
+                reason: "it is no file of its own".to_owned(),
+            })
+        }
+        None => Ok(None),
+    }
+}
+
+/// Other `regent.yaml` files that could speak for the same documents: above the root and below it.
+pub(crate) fn other_bootstraps(gathered: &Gathered) -> Vec<String> {
+    let below = gathered.files.iter().map(|(path, _)| path.as_str());
+    let other = below.filter(|path| *path != BOOTSTRAP && path.rsplit('/').next() == Some(BOOTSTRAP));
+    gathered.bootstraps_above.iter().cloned().chain(other.map(str::to_owned)).collect()
 }
 
 /// The failure of a root with more files than allowed.

@@ -10,12 +10,25 @@ use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use crate::failure::Failure;
 
 /// What to follow.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     /// A folder with everything below it.
     Tree(PathBuf),
     /// A file, watched through its folder: a mounted Secret or an editor replaces the file itself, and a
     /// watch on the file would die with the first replacement.
     File(PathBuf),
+    /// A folder without what is below its folders: a mounted Secret, whose `..data` is swapped.
+    Folder(PathBuf),
+}
+
+impl Target {
+    /// Whether it can be watched now.
+    pub(crate) fn is_there(&self) -> bool {
+        match self {
+            Self::Tree(path) | Self::Folder(path) => path.is_dir(),
+            Self::File(path) => folder_of(path).is_dir(),
+        }
+    }
 }
 
 /// Followed places.
@@ -48,6 +61,7 @@ impl Watch {
         for target in targets {
             let (path, mode) = match target {
                 Target::Tree(path) => (path.as_path(), RecursiveMode::Recursive),
+                Target::Folder(path) => (path.as_path(), RecursiveMode::NonRecursive),
                 Target::File(path) => (folder_of(path), RecursiveMode::NonRecursive),
             };
             watcher.watch(path, mode).map_err(|error| cannot_watch(path, &error))?;
@@ -57,14 +71,19 @@ impl Watch {
 
     /// Blocks until something may have changed.
     pub(crate) fn wait(&self) {
-        match self.events.recv_timeout(POLL) {
+        self.wait_at_most(POLL);
+    }
+
+    /// As [`Self::wait`], for somebody who looks again by himself after that time.
+    pub(crate) fn wait_at_most(&self, poll: Duration) {
+        match self.events.recv_timeout(poll) {
             Ok(()) => {
                 let quiet = |_: &usize| matches!(self.events.recv_timeout(QUIET), Ok(()));
                 (0..PATIENCE).take_while(quiet).for_each(drop);
             }
             Err(RecvTimeoutError::Timeout) => {}
             // The watcher's thread ended: only time is left to go by.
-            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(POLL),
+            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(poll),
         }
     }
 }

@@ -6,6 +6,10 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use tokio::net::UnixListener;
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic_health::ServingStatus;
+
 /// Every value of the fixtures holds it; no command here may show it.
 const MARKER: &str = "REGENT-CANARY";
 
@@ -128,11 +132,28 @@ fn colours_are_for_terminals_and_for_who_asks() {
     assert!(!colours(&args, Some(("NO_COLOR", "1"))));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_probe_ends_with_0_while_the_plugin_serves_alone() {
+    let around = tempfile::tempdir().unwrap();
+    let socket = around.path().join("regent-v1.sock");
+    let listener = UnixListenerStream::new(UnixListener::bind(&socket).unwrap());
+    let (reporter, service) = tonic_health::server::health_reporter();
+    tokio::spawn(tonic::transport::Server::builder().add_service(service).serve_with_incoming(listener));
+    let mut probe = regent();
+    probe.args(["probe", "--socket"]).arg(&socket);
+    let output = probe.output().unwrap();
+    assert_eq!((output.status.code(), said(&output).as_str()), (Some(0), "serving\n"));
+    reporter.set_service_status("", ServingStatus::NotServing).await;
+    let output = probe.output().unwrap();
+    assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(2), ""));
+    assert!(text(&output.stderr).contains("regent-v1.sock: it says NOT_SERVING\nregent: hint: "), "{}", said(&output));
+}
+
 #[test]
 fn every_shell_gets_a_script_that_names_every_command() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let script = text(&regent().args(["completions", shell]).output().unwrap().stdout);
-        for command in ["open", "render", "lint", "new", "status", "init", "explain", "completions"] {
+        for command in ["open", "render", "lint", "new", "status", "init", "probe", "explain", "completions"] {
             assert!(script.contains(command), "{shell} {command}");
         }
     }

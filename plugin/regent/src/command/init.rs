@@ -1,9 +1,10 @@
 //! `regent init`: the authority, created once and on purpose.
 
-use super::render::{bootstrap_of, place_of};
+use super::render::place_of;
 use crate::cli::InitArgs;
 use crate::failure::Failure;
 use crate::local::{self, Survey, Writer};
+use crate::source::bootstrap_of;
 use crate::source::{self, BOOTSTRAP, Bounds};
 use crate::{config, output};
 use regent_core::Refusal;

@@ -9,9 +9,9 @@ use regent_core::lint::{self, Finding, Rule, Severity};
 use regent_sops::Limits;
 use serde_json::{Value, json};
 
-use super::render::bootstrap_of;
 use crate::cli::{LintArgs, LintOutputArg};
 use crate::failure::{Failure, one_line};
+use crate::source::bootstrap_of;
 use crate::source::{self, BOOTSTRAP, Bounds, Gathered};
 use crate::{keys, output};
 use regent_core::rules::ConfigLimits;
@@ -33,7 +33,7 @@ pub(super) fn run(args: &LintArgs) -> Result<ExitCode, Failure> {
         files: &gathered.files,
         bootstrap: bootstrap.as_ref(),
         bootstraps_above: &gathered.bootstraps_above,
-        keys: &identities.keyring,
+        keys: (&identities.keyring).into(),
         limits: &limits,
     });
     findings.sort_by(|a, b| (&a.file, a.line, a.rule.id()).cmp(&(&b.file, b.line, b.rule.id())));

@@ -3,6 +3,8 @@
 //! Gather (files, keys, evidence), decide (core), act (print). With `--reveal` evidence is read again right
 //! before the answer, as every front door does.
 
+mod via;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::PathBuf;
@@ -14,8 +16,7 @@ use regent_core::authority::{self, Assumption, Place, Recheck, Ruling};
 use regent_core::bootstrap::Bootstrap;
 use regent_core::emit::{Change, ChangeKind, Encoding, Identity, Manifest};
 use regent_core::evidence::{Evidence, Holder, Mirror};
-use regent_core::files::{Content, Files};
-use regent_core::name::FilePath;
+use regent_core::files::Content;
 use regent_core::render::{self, Door, Request};
 use regent_core::rules::Rule;
 use regent_sops::Limits;
@@ -24,11 +25,14 @@ use serde_json::{Value, json};
 use crate::cli::{AssumeArg, KeyArgs, OutputArg, RenderArgs};
 use crate::failure::{Failure, one_line};
 use crate::keys::{self, Identities};
-use crate::source::{self, BOOTSTRAP, Bounds, Gathered};
+use crate::source::{self, BOOTSTRAP, Bounds, Gathered, bootstrap_of};
 use crate::watch::{self, Target, Watch};
 use crate::{config, local, output};
 
 pub(super) fn run(args: &RenderArgs) -> Result<ExitCode, Failure> {
+    if let Some(socket) = &args.via.via {
+        return via::run(args, socket);
+    }
     if args.watch {
         return follow(args);
     }
@@ -119,9 +123,10 @@ impl Inputs {
     fn render_by(&self, ruling: &Ruling) -> Result<Vec<Manifest>, Failure> {
         let request = Request {
             files: &self.gathered.files,
+            folder: None,
             bootstrap: self.bootstrap.as_ref(),
             ruling,
-            keys: &self.identities.keyring,
+            keys: (&self.identities.keyring).into(),
             namespaces: &self.namespaces,
             limits: &self.limits,
             door: Door::ArgoCd,
@@ -200,30 +205,15 @@ impl Rendering {
     }
 }
 
-/// The root's own `regent.yaml`, where it has one.
-pub(super) fn bootstrap_of(files: &Files) -> Result<Option<Bootstrap>, Failure> {
-    let path = FilePath::parse(BOOTSTRAP).map_err(|bad| Failure::Usage(bad.to_string()))?;
-    match files.get(&path) {
-        Some(Content::Bytes(bytes)) => Ok(Some(Bootstrap::parse(&path, bytes).map_err(Refusal::from)?)),
-        Some(Content::TooLarge { .. } | Content::BadLink | Content::Special | Content::NotRead) => {
-            Err(Failure::World {
-                what: "read",
-                name: BOOTSTRAP.to_owned(),
-                reason: "it is no file of its own".to_owned(),
-            })
-        }
-        None => Ok(None),
-    }
-}
-
 /// Where the root stands, for P0.
 pub(super) fn place_of(gathered: &Gathered, evidence: Option<&Evidence>) -> Place {
-    let below = gathered.files.iter().map(|(path, _)| path);
-    let other = below.filter(|path| path.file_name() == BOOTSTRAP && path.as_str() != BOOTSTRAP);
-    let other_bootstraps =
-        gathered.bootstraps_above.iter().cloned().chain(other.map(|path| path.as_str().to_owned())).collect();
     let recorded_root = evidence.map(Evidence::recorded_root).unwrap_or_default();
-    Place { root: gathered.root.clone(), other_bootstraps, admitted_by: None, recorded_root }
+    Place {
+        root: gathered.root.clone(),
+        other_bootstraps: source::other_bootstraps(gathered),
+        admitted_by: None,
+        recorded_root,
+    }
 }
 
 /// The repository's path of the root's `regent.yaml`, as rules name it.

@@ -1,8 +1,9 @@
 //! `regent status`: who rules, what each document is, and what opens what. Nothing is decrypted.
 
-use super::render::{bootstrap_of, place_of};
+use super::render::place_of;
 use crate::cli::{ReportOutputArg, StatusArgs};
 use crate::failure::{Failure, one_line};
+use crate::source::bootstrap_of;
 use crate::source::{self, Bounds, Gathered};
 use crate::{config, keys, local, output};
 use comfy_table::{ContentArrangement, Table, presets};

@@ -33,6 +33,18 @@ pub(crate) fn gather(repo: &Path, revision: &str, path: &str, bounds: Bounds) ->
     Ok(Gathered { files, root: Some(path), bootstraps_above, label })
 }
 
+/// The commit that a revision means now, in hexadecimal.
+pub(crate) fn commit(repo: &Path, revision: &str) -> Result<String, Failure> {
+    let repository = open(repo)?;
+    Ok(resolve(&repository, repo, revision)?.id().to_string())
+}
+
+/// Git's id of a file with these bytes, in hexadecimal.
+pub(crate) fn blob_id(bytes: &[u8]) -> String {
+    // Hashing cannot fail; a text that is no id is unlike every id.
+    Oid::hash_object(ObjectType::Blob, bytes).map(|id| id.to_string()).unwrap_or_default()
+}
+
 /// Where a repository keeps its references, for whoever follows a branch.
 pub(crate) fn folder_of(repo: &Path) -> Result<std::path::PathBuf, Failure> {
     Ok(open(repo)?.commondir().to_owned())
@@ -43,7 +55,8 @@ const MAX_LINKS: usize = 16;
 /// Folders inside each other; Git itself has no bound, and ours must be far from the end of the stack.
 const MAX_DEPTH: usize = 64;
 
-fn open(repo: &Path) -> Result<Repository, Failure> {
+/// Opens a local repository; an address is refused.
+pub(crate) fn open(repo: &Path) -> Result<Repository, Failure> {
     if repo.to_str().is_some_and(|text| text.contains("://")) {
         return Err(Failure::Usage(format!(
             "`--repo {}` is an address, and a local repository is expected; clone it first (a bare clone is enough)",
@@ -67,7 +80,8 @@ fn trust_every_owner() {
     });
 }
 
-fn resolve<'r>(repository: &'r Repository, repo: &Path, revision: &str) -> Result<Commit<'r>, Failure> {
+/// The commit of a branch, tag or commit.
+pub(crate) fn resolve<'r>(repository: &'r Repository, repo: &Path, revision: &str) -> Result<Commit<'r>, Failure> {
     let object = repository.revparse_single(revision).map_err(|error| Failure::World {
         what: "find",
         name: format!("revision `{revision}` in {}", repo.display()),
@@ -81,7 +95,7 @@ fn resolve<'r>(repository: &'r Repository, repo: &Path, revision: &str) -> Resul
 }
 
 /// A path in a repository without leading or trailing slash; `.` for the top.
-fn normalised(path: &str) -> Result<String, Failure> {
+pub(crate) fn normalised(path: &str) -> Result<String, Failure> {
     let trimmed = path.trim_start_matches("./").trim_matches('/');
     if trimmed.is_empty() || trimmed == "." {
         return Ok(".".to_owned());
@@ -92,7 +106,7 @@ fn normalised(path: &str) -> Result<String, Failure> {
     }
 }
 
-fn folder_at<'r>(repository: &'r Repository, top: &Tree<'r>, path: &str) -> Option<Tree<'r>> {
+pub(crate) fn folder_at<'r>(repository: &'r Repository, top: &Tree<'r>, path: &str) -> Option<Tree<'r>> {
     if path == "." {
         return Some(top.clone());
     }
@@ -115,7 +129,7 @@ struct Walk<'r> {
 }
 
 /// Git's file mode of a symbolic link.
-const MODE_LINK: i32 = 0o120_000;
+pub(crate) const MODE_LINK: i32 = 0o120_000;
 
 /// Where the walk is: by the names that lead there, and where that really is once links are followed. A link means
 /// something only from where it really stands.
@@ -231,7 +245,7 @@ impl Walk<'_> {
     }
 }
 
-fn cannot_read(repo: &Path, error: &git2::Error) -> Failure {
+pub(crate) fn cannot_read(repo: &Path, error: &git2::Error) -> Failure {
     Failure::World { what: "read", name: repo.display().to_string(), reason: error.message().to_owned() }
 }
 
