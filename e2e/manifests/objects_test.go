@@ -1,0 +1,162 @@
+// What manifests/argocd makes of Argo CD's install, read as the API server reads it: strictly, with its defaults, and
+// held against its own validation. hack/manifests builds the inputs and runs these tests.
+package manifests
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	apiextensions "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/install"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/kubernetes/pkg/api/legacyscheme"
+	"k8s.io/kubernetes/pkg/apis/admissionregistration"
+	_ "k8s.io/kubernetes/pkg/apis/admissionregistration/install"
+	admissionvalidation "k8s.io/kubernetes/pkg/apis/admissionregistration/validation"
+	"k8s.io/kubernetes/pkg/apis/apps"
+	_ "k8s.io/kubernetes/pkg/apis/apps/install"
+	appsvalidation "k8s.io/kubernetes/pkg/apis/apps/validation"
+	"k8s.io/kubernetes/pkg/apis/core"
+	_ "k8s.io/kubernetes/pkg/apis/core/install"
+	corevalidation "k8s.io/kubernetes/pkg/apis/core/validation"
+	"k8s.io/kubernetes/pkg/apis/networking"
+	_ "k8s.io/kubernetes/pkg/apis/networking/install"
+	networkvalidation "k8s.io/kubernetes/pkg/apis/networking/validation"
+	_ "k8s.io/kubernetes/pkg/apis/rbac/install"
+	yamlv3 "sigs.k8s.io/yaml"
+)
+
+const (
+	// Argo CD's install as it is, built with the namespace alone.
+	stockFile = "stock.yaml"
+	// manifests/argocd/example over the same install.
+	regentFile = "regent.yaml"
+)
+
+// input is a file that hack/manifests prepared; a test without inputs fails.
+func input(t *testing.T, name string) []byte {
+	t.Helper()
+	folder := os.Getenv("MANIFESTS")
+	if folder == "" {
+		t.Fatal("MANIFESTS names no folder: run hack/manifests")
+	}
+	bytes, err := os.ReadFile(filepath.Join(folder, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes
+}
+
+// documents are the objects of a YAML file, by kind and name.
+func documents(t *testing.T, name string) map[string][]byte {
+	t.Helper()
+	found := map[string][]byte{}
+	reader := yaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(input(t, name))))
+	for {
+		document, err := reader.Read()
+		if errors.Is(err, io.EOF) {
+			return found
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(bytes.TrimSpace(document)) == 0 {
+			continue
+		}
+		object := untyped(t, document)
+		id := object.GetKind() + "/" + object.GetName()
+		if found[id] != nil {
+			t.Fatalf("%s: %s stands there twice", name, id)
+		}
+		found[id] = document
+	}
+}
+
+func untyped(t *testing.T, document []byte) *unstructured.Unstructured {
+	t.Helper()
+	object := &unstructured.Unstructured{}
+	if err := yamlv3.UnmarshalStrict(document, &object.Object); err != nil {
+		t.Fatal(err)
+	}
+	return object
+}
+
+// strictly decodes a document as an API server does that was asked for fieldValidation=Strict: an unknown or a twofold
+// field is an error, and defaults are filled in.
+func strictly(document []byte) (runtime.Object, error) {
+	return runtime.Decode(strict, document)
+}
+
+var strict = func() runtime.Decoder {
+	apiextensions.Install(legacyscheme.Scheme)
+	return serializer.NewCodecFactory(legacyscheme.Scheme, serializer.EnableStrict).UniversalDecoder()
+}()
+
+func TestEveryObjectIsOneThatKubernetesKnows(t *testing.T) {
+	for id, document := range documents(t, regentFile) {
+		if _, err := strictly(document); err != nil {
+			t.Errorf("%s: %v", id, err)
+		}
+	}
+}
+
+// The decoder has to refuse what it is there to refuse.
+func TestAnUnknownFieldIsRefused(t *testing.T) {
+	deployment := documents(t, regentFile)["Deployment/argocd-repo-server"]
+	for what, broken := range map[string]string{
+		"unknown field": strings.Replace(string(deployment), "readOnlyRootFilesystem:", "readOnlyRootFileSystem:", 1),
+		"twofold field": strings.Replace(string(deployment), "kind: Deployment", "kind: Deployment\nkind: Deployment", 1),
+	} {
+		if _, err := strictly([]byte(broken)); err == nil {
+			t.Errorf("%s was let through", what)
+		}
+	}
+}
+
+func TestTheApiServersOwnValidationAcceptsEveryObjectThatIsNotStock(t *testing.T) {
+	stock := documents(t, stockFile)
+	checked := 0
+	for id, document := range documents(t, regentFile) {
+		if bytes.Equal(document, stock[id]) {
+			continue
+		}
+		object, err := strictly(document)
+		if err != nil {
+			t.Errorf("%s: %v", id, err)
+			continue
+		}
+		checked++
+		if problems := problems(object); len(problems) > 0 {
+			t.Errorf("%s: %v", id, problems.ToAggregate())
+		}
+	}
+	// Deployment, two ConfigMaps, two NetworkPolicies, the policy and its binding.
+	if checked != 7 {
+		t.Errorf("%d objects are not stock, expected 7", checked)
+	}
+}
+
+func problems(object runtime.Object) field.ErrorList {
+	switch object := object.(type) {
+	case *apps.Deployment:
+		return appsvalidation.ValidateDeployment(object, corevalidation.PodValidationOptions{})
+	case *core.ConfigMap:
+		return corevalidation.ValidateConfigMap(object)
+	case *networking.NetworkPolicy:
+		return networkvalidation.ValidateNetworkPolicy(object, networkvalidation.NetworkPolicyValidationOptions{})
+	case *admissionregistration.ValidatingAdmissionPolicy:
+		return admissionvalidation.ValidateValidatingAdmissionPolicy(object)
+	case *admissionregistration.ValidatingAdmissionPolicyBinding:
+		return admissionvalidation.ValidateValidatingAdmissionPolicyBinding(object)
+	}
+	return field.ErrorList{field.InternalError(nil, errors.New("this test validates no such kind"))}
+}
