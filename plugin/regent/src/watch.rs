@@ -49,9 +49,11 @@ impl Watch {
     /// Starts following. A place that cannot be watched is an error: silence would look like calm.
     pub(crate) fn start(targets: &[Target]) -> Result<Self, Failure> {
         let (sender, events) = channel();
+        let concerned = targets.to_vec();
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            // Reading a file is an event too, and our own reading must not wake us.
-            if event.is_ok_and(|event| matches!(event.kind, EventKind::Access(_))) {
+            // Reading a file is an event too, and our own reading must not wake us. Nor must what else lies beside a
+            // file, which may be a log.
+            if event.is_ok_and(|event| matches!(event.kind, EventKind::Access(_)) || !concerns(&concerned, &event)) {
                 return;
             }
             // Nobody listens any more only when the program ends.
@@ -96,6 +98,19 @@ pub(crate) fn repository(folder: &Path) -> Vec<Target> {
     targets
 }
 
+/// Whether an event is about one of the targets. One without a path tells that events were lost.
+fn concerns(targets: &[Target], event: &notify::Event) -> bool {
+    let of_target = |target: &Target, path: &Path| match target {
+        Target::Tree(folder) | Target::Folder(folder) => path.starts_with(folder),
+        Target::File(file) => {
+            // A mounted file is a link through `..data`, and only that link changes.
+            let is_mount = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".."));
+            is_mount || path.file_name() == file.file_name() || path == folder_of(file)
+        }
+    };
+    event.paths.is_empty() || event.paths.iter().any(|path| targets.iter().any(|target| of_target(target, path)))
+}
+
 fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -132,6 +147,24 @@ mod tests {
                 std::fs::rename(temp.path().join("new"), &file).unwrap();
             }));
         }
+    }
+
+    #[test]
+    fn what_lies_beside_a_file_wakes_nobody_and_a_swapped_mount_does() {
+        let temp = tempfile::tempdir().unwrap();
+        std::fs::write(temp.path().join("file"), "0").unwrap();
+        let watch = Watch::start(&[Target::File(temp.path().join("file"))]).ok().unwrap();
+        let wait = |change: &dyn Fn()| {
+            let before = Instant::now();
+            change();
+            watch.wait_at_most(Duration::from_millis(500));
+            before.elapsed() < Duration::from_millis(400)
+        };
+        assert!(!wait(&|| std::fs::write(temp.path().join("log"), "a line").unwrap()));
+        assert!(wait(&|| {
+            std::os::unix::fs::symlink("..one", temp.path().join("..data_tmp")).unwrap();
+            std::fs::rename(temp.path().join("..data_tmp"), temp.path().join("..data")).unwrap();
+        }));
     }
 
     #[test]

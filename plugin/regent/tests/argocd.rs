@@ -451,6 +451,149 @@ fn a_server_without_a_configuration_is_ready_and_tells_each_request_why_it_canno
 }
 
 #[test]
+fn a_store_that_comes_later_is_looked_at_as_strictly() {
+    let mut house = House::new();
+    fs::rename(house.path("store"), house.path("later")).unwrap();
+    house.start(&[]);
+    assert!(house.refused(&[]).starts_with("regent[P1]: "));
+    fs::rename(house.path("later"), house.path("store")).unwrap();
+    assert!(house.refused(&[]).starts_with("regent[P1]: "));
+    assert!(house.log().contains("could write"), "{}", house.log());
+}
+
+#[test]
+fn keys_that_arrive_later_are_used_and_another_rule_without_keys_disturbs_nobody() {
+    let mut house = House::new();
+    let config = fs::read_to_string(house.path("regent.yaml")).unwrap();
+    let other =
+        "- authority: other\n  bootstrap: clusters/other/regent.yaml\n  namespaces: [x]\n  identities: [none]\n";
+    house.write_config(&format!("{}{other}", config.replace("[keys]", "[later]")));
+    house.start(&["--single-process-demo"]);
+    let error = house.refused(&[]);
+    assert!(error.starts_with("regent[io]: ") && error.contains("later"), "{error}");
+    fs::rename(house.path("keys"), house.path("later")).unwrap();
+    house.wait("the keys", || house.ask(&[]).status.success());
+    // What worked goes on while its own keys are broken.
+    fs::write(house.path("later/age.txt"), "no key\n").unwrap();
+    house.wait("the bad key", || house.log().contains("later/age.txt"));
+    assert!(house.ask(&[]).status.success());
+}
+
+/// Argo CD's contract, for a client that does what Argo CD's never would.
+mod proto {
+    #![expect(
+        unreachable_pub,
+        unused_qualifications,
+        dead_code,
+        clippy::pedantic,
+        reason = "generated, and used in part"
+    )]
+    #![expect(clippy::allow_attributes_without_reason, reason = "generated")]
+    tonic::include_proto!("plugin");
+}
+
+/// A message as gRPC frames it.
+fn framed(message: &[u8]) -> bytes::Bytes {
+    let mut frame = vec![0];
+    frame.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+    frame.extend(message);
+    frame.into()
+}
+
+/// The messages of a sound request for the root.
+fn sound_request(house: &House) -> Vec<bytes::Bytes> {
+    use prost::Message as _;
+    use proto::app_stream_request::Request;
+    use sha2::Digest as _;
+
+    let mut archive = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+    archive.append_dir_all("clusters", house.path("repo/clusters")).unwrap();
+    let upload = archive.into_inner().unwrap().finish().unwrap();
+    let env = [
+        ("ARGOCD_APP_NAME", "bootstrap"),
+        ("ARGOCD_APP_PROJECT_NAME", "platform"),
+        ("ARGOCD_APP_SOURCE_REPO_URL", "https://git.example/infra"),
+        ("ARGOCD_APP_SOURCE_PATH", "clusters/prod"),
+        ("ARGOCD_APP_SOURCE_TARGET_REVISION", "main"),
+    ];
+    let metadata = proto::ManifestRequestMetadata {
+        app_rel_path: "clusters/prod".into(),
+        checksum: format!("{:x}", sha2::Sha256::digest(&upload)).into(),
+        env: env.map(|(name, value)| proto::EnvEntry { name: name.into(), value: value.into() }).to_vec(),
+        ..Default::default()
+    };
+    let message = |request| framed(&proto::AppStreamRequest { request: Some(request) }.encode_to_vec());
+    vec![message(Request::Metadata(metadata)), message(Request::File(proto::File { chunk: upload.into() }))]
+}
+
+/// An HTTP/2 connection to the plugin, without room for an answer until something is sent.
+async fn connect(house: &House) -> (h2::client::SendRequest<bytes::Bytes>, tokio::sync::oneshot::Sender<()>) {
+    let stream = tokio::net::UnixStream::connect(house.socket()).await.unwrap();
+    let (client, mut connection) =
+        h2::client::Builder::new().initial_window_size(0).handshake::<_, bytes::Bytes>(stream).await.unwrap();
+    let (make_room, mut room) = tokio::sync::oneshot::channel();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ended = &mut connection => return,
+            _now = &mut room => {}
+        }
+        if connection.set_initial_window_size(1 << 20).is_ok() {
+            drop(connection.await);
+        }
+    });
+    (client.ready().await.unwrap(), make_room)
+}
+
+fn generate() -> http::Request<()> {
+    let uri = "http://localhost/plugin.ConfigManagementPluginService/GenerateManifest";
+    http::Request::post(uri).header("content-type", "application/grpc").header("te", "trailers").body(()).unwrap()
+}
+
+#[tokio::test]
+async fn values_that_are_not_taken_in_time_are_not_delivered() {
+    for (limit, delivered) in [("1500ms", false), ("60s", true)] {
+        let mut house = House::new();
+        let config = fs::read_to_string(house.path("regent.yaml")).unwrap();
+        house.write_config(&format!("{config}limits: {{ request: {limit} }}\n"));
+        house.start(&["--single-process-demo"]);
+        let (mut client, make_room) = connect(&house).await;
+        let (answer, mut request) = client.send_request(generate(), false).unwrap();
+        for message in sound_request(&house) {
+            request.send_data(message, false).unwrap();
+        }
+        request.send_data(bytes::Bytes::new(), true).unwrap();
+        let mut body = answer.await.unwrap().into_body();
+        house.wait("the answer", || house.log().contains("\"answered\""));
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        make_room.send(()).unwrap();
+        let mut got = Vec::new();
+        while let Ok(Some(Ok(data))) = tokio::time::timeout(Duration::from_secs(2), body.data()).await {
+            got.extend(data);
+        }
+        assert_eq!(got.windows(8).any(|part| part == b"\"Secret\""), delivered, "with a limit of {limit}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_is_read_to_its_end_although_a_message_cannot_be_decoded() {
+    let house = House::serving();
+    let (mut client, _room) = connect(&house).await;
+    let (mut answer, mut request) = client.send_request(generate(), false).unwrap();
+    request.send_data(framed(&[0xff; 40]), false).unwrap();
+    // An answer before the end would be one that Argo CD never sees.
+    let early = tokio::time::timeout(Duration::from_millis(300), &mut answer).await;
+    assert!(early.is_err(), "answered before the request's end");
+    for _ in 0..2000 {
+        request.send_data(framed(&[0; 1000]), false).unwrap();
+    }
+    request.send_data(bytes::Bytes::new(), true).unwrap();
+    let answer = tokio::time::timeout(Duration::from_secs(10), answer).await.unwrap().unwrap();
+    let status = answer.headers().get("grpc-status").unwrap();
+    assert_ne!(status, "0");
+    assert!(answer.headers().get("grpc-message").unwrap().to_str().unwrap().contains("regent[request]"));
+}
+
+#[test]
 fn the_socket_is_private_comes_back_and_goes() {
     let mut house = House::serving();
     let file = fs::symlink_metadata(house.socket()).unwrap();

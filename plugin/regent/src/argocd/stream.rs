@@ -127,8 +127,9 @@ struct PiecesReader {
 const PIECE_BYTES: usize = 128 << 10;
 /// Chunks in a piece, so that empty ones do not gather without end.
 const PIECE_CHUNKS: usize = 1024;
-/// Bytes under way: beyond that the stream waits for the reader.
-const BYTES_AHEAD: usize = 1 << 20;
+/// Bytes under way: beyond that the stream waits for the reader. Room for two messages of 4 MiB, so that one can
+/// arrive while the other is read.
+const BYTES_AHEAD: usize = 8 << 20;
 
 /// Both ends.
 fn pieces() -> (Pieces, PiecesReader) {

@@ -895,6 +895,29 @@ mod roots {
     }
 
     #[test]
+    fn a_regent_yaml_around_the_target_of_a_link_is_told_too() {
+        let tar = || {
+            Tar::default()
+                .file("prod/regent.yaml", "")
+                .file("other/regent.yaml", "")
+                .file("other/sub/x.yaml", "x: 1")
+                .file("shared/y.yaml", "y: 1")
+        };
+        let above = |link: &str, target: &str| gathered(tar().link(link, target), "prod/regent.yaml").bootstraps_above;
+        assert_eq!(above("prod/folder", "../other/sub"), ["other/regent.yaml"]);
+        assert_eq!(above("prod/file.yaml", "../other/sub/x.yaml"), ["other/regent.yaml"]);
+        assert!(above("prod/shared", "../shared").is_empty());
+        assert!(above("prod/z.yaml", "regent.yaml").is_empty());
+    }
+
+    #[test]
+    fn a_root_whose_regent_yaml_is_a_link_is_refused() {
+        let upload = Tar::default().file("real.yaml", "").link("prod/regent.yaml", "../real.yaml").read().unwrap();
+        let problem = upload.gathered(&FilePath::parse("prod/regent.yaml").unwrap()).err();
+        assert_eq!(problem, Some(UploadProblem::LinkedRoot { path: "prod/regent.yaml".to_owned() }));
+    }
+
+    #[test]
     fn a_regent_yaml_above_is_told_whatever_it_is() {
         let tar = Tar::default()
             .file("regent.yaml", "")
