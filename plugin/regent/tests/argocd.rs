@@ -481,13 +481,7 @@ fn keys_that_arrive_later_are_used_and_another_rule_without_keys_disturbs_nobody
 
 /// Argo CD's contract, for a client that does what Argo CD's never would.
 mod proto {
-    #![expect(
-        unreachable_pub,
-        unused_qualifications,
-        dead_code,
-        clippy::pedantic,
-        reason = "generated, and used in part"
-    )]
+    #![expect(unreachable_pub, unused_qualifications, clippy::pedantic, reason = "generated")]
     #![expect(clippy::allow_attributes_without_reason, reason = "generated")]
     tonic::include_proto!("plugin");
 }
