@@ -114,10 +114,7 @@ impl ConfigManagementPluginService for Plugin {
         let mut job = Job::new(&self.shared, &request);
         let mut stream = request.into_inner();
         let deadline = job.deadline;
-        let span = tracing::info_span!("generate_manifest");
-        if let Some(trace) = job.trace {
-            telemetry::follow(&span, trace);
-        }
+        let span = telemetry::request_span(job.trace);
         let answer = job.answer(&mut stream).instrument(span);
         let outcome = tokio::time::timeout_at(deadline.into(), answer).await.unwrap_or(Err(Failure::Late));
         let (fresh, last_call) = (job.fresh_until(), job.last_call.clone());

@@ -29,6 +29,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// What a folder is before something is created in it.
@@ -85,7 +86,7 @@ fn replaceable(folder: &Path) -> bool {
         Some(above) if !above.as_os_str().is_empty() => above,
         Some(_) | None => Path::new("."),
     };
-    let own = rustix::process::geteuid().as_raw();
+    let own = own_uid();
     let sticky = rustix::fs::stat(above).is_ok_and(|status| status.st_mode & 0o1000 != 0);
     let ours = rustix::fs::stat(folder).is_ok_and(|status| status.st_uid == own);
     rustix::fs::accessat(CWD, above, Access::WRITE_OK, AtFlags::EACCESS).is_ok() && (!sticky || ours)
@@ -270,7 +271,9 @@ fn read_file(folder: &OwnedFd, name: &str, limit: u64) -> Result<Option<Vec<u8>>
     if let Some(problem) = not_private(&file) {
         return Err(format!("{name}: {problem}"));
     }
-    let mut bytes = Vec::new();
+    // A byte more than the file has, so that one read also finds its end.
+    let size = u64::try_from(status.st_size).unwrap_or_default().min(limit);
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 1);
     File::from(file).take(limit + 1).read_to_end(&mut bytes).map_err(|error| format!("{name}: {}", reason(&error)))?;
     if bytes.len() as u64 > limit {
         return Err(format!("{name}: it is larger than {limit} bytes"));
@@ -287,8 +290,13 @@ fn not_private(file: &OwnedFd) -> Option<String> {
     if status.st_mode & 0o022 != 0 {
         return Some("others can write it".to_owned());
     }
-    let own = rustix::process::geteuid();
-    (status.st_uid != 0 && status.st_uid != own.as_raw()).then(|| "it belongs to another account".to_owned())
+    (status.st_uid != 0 && status.st_uid != own_uid()).then(|| "it belongs to another account".to_owned())
+}
+
+/// Nothing here changes it.
+fn own_uid() -> u32 {
+    static OWN: OnceLock<u32> = OnceLock::new();
+    *OWN.get_or_init(|| rustix::process::geteuid().as_raw())
 }
 
 /// The names in a folder, in no order.

@@ -13,4 +13,4 @@ pub(crate) use http::serve;
 pub(crate) use logs::start_logs_and_spans;
 pub(crate) use logs::{LogGuard, start_logs};
 pub(crate) use metrics::{Answer, InFlight, Metrics, Reload};
-pub(crate) use trace::{TraceContext, follow};
+pub(crate) use trace::{TraceContext, request_span};

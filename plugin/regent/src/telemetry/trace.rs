@@ -40,13 +40,22 @@ impl fmt::Display for TraceContext {
     }
 }
 
-/// Makes the span a child of the caller's; does nothing where no spans are exported. To be called before the span
-/// is entered first.
-pub(crate) fn follow(span: &tracing::Span, context: TraceContext) {
+/// The span of one request, a child of the caller's where it named one; nothing where no spans are exported, because
+/// the log does without them.
+pub(crate) fn request_span(context: Option<TraceContext>) -> tracing::Span {
     #[cfg(feature = "otlp")]
-    super::spans::follow(span, context);
+    {
+        let span = tracing::info_span!("generate_manifest");
+        if let Some(context) = context {
+            super::spans::follow(&span, context);
+        }
+        span
+    }
     #[cfg(not(feature = "otlp"))]
-    let _ = (span, context);
+    {
+        let _ = context;
+        tracing::Span::none()
+    }
 }
 
 /// Lower-case digits alone: the specification allows no others, and `from_str_radix` would take a sign.
