@@ -6,12 +6,38 @@
 //! as Go's `net/url` reads and writes them. Where regent is not sure what Argo CD would say (text outside ASCII,
 //! fragments, IPv6 addresses, what is no URL at all) the two have to be the same text; so have `oci://` references.
 
-/// Whether both name the same repository.
-pub fn same(left: &str, right: &str) -> bool {
-    match (normal(left), normal(right)) {
-        (Some(left), Some(right)) => left == right,
-        (None, None) => !left.is_empty() && left == right,
-        (Some(_), None) | (None, Some(_)) => false,
+/// A repository's URL, read once: with many rules, reading them anew for every request would be most of its cost.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Repository {
+    text: String,
+    /// One text for all URLs of a repository; `None` where only the same text is the same.
+    normal: Option<String>,
+}
+
+impl Repository {
+    /// Reads the URL; every text is one.
+    pub fn new(text: &str) -> Self {
+        Self { text: text.to_owned(), normal: normal(text) }
+    }
+
+    /// As it was written. It may hold a credential: [`shown`] does not.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether both name the same repository.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (&self.normal, &other.normal) {
+            (Some(one), Some(other)) => one == other,
+            (None, None) => !self.text.is_empty() && self.text == other.text,
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+}
+
+impl std::fmt::Debug for Repository {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Repository({})", shown(&self.text))
     }
 }
 
@@ -31,7 +57,7 @@ pub fn shown(repo: &str) -> String {
     }
 }
 
-/// One text for all URLs of a repository; `None` where only the same text is the same.
+/// What [`Repository`] compares.
 fn normal(repo: &str) -> Option<String> {
     let mut url = repo.trim().to_ascii_lowercase();
     if !url.is_ascii() || url.bytes().any(|byte| byte.is_ascii_control()) || url.starts_with("oci://") {
@@ -142,6 +168,10 @@ mod tests {
     use super::*;
 
     /// Each pair as Argo CD 3.6.1 answers, apart from those that are named so.
+    fn same(left: &str, right: &str) -> bool {
+        Repository::new(left).is_same(&Repository::new(right))
+    }
+
     #[test]
     fn the_same_are_those_that_argo_cd_takes_for_the_same() {
         for (left, right) in [

@@ -6,7 +6,7 @@
 
 use crate::bootstrap::{self, Bootstrap, MAX_PATTERNS, Pattern};
 use crate::name::{AuthorityName, FilePath, Namespace};
-use crate::repository;
+use crate::repository::{self, Repository};
 use crate::written::{self, ApiVersion, Fault};
 use globset::{GlobSet, GlobSetBuilder};
 use serde::de::{self, MapAccess, SeqAccess, Visitor};
@@ -58,8 +58,8 @@ pub struct Rule {
     #[serde(default, deserialize_with = "optional_line")]
     pub project: Option<String>,
     /// Its repository, compared after Argo CD's own normalisation.
-    #[serde(default, deserialize_with = "optional_line")]
-    pub repo: Option<String>,
+    #[serde(default, deserialize_with = "optional_repository")]
+    pub repo: Option<Repository>,
     /// Globs of application paths. `a/**` is `a` too; `**` is the repository's root too.
     #[serde(default, deserialize_with = "paths")]
     pub paths: Globs,
@@ -83,6 +83,8 @@ pub struct Rule {
 pub struct Globs {
     written: Vec<String>,
     compiled: GlobSet,
+    /// Folders that were written as `a/b/**`, as most are: a look at the text tells.
+    below: Vec<String>,
 }
 
 /// What Argo CD says of a request, all of it as it was sent.
@@ -206,9 +208,10 @@ impl RegentConfig {
             let what = "a request without a project; Argo CD sends one since 3.0".to_owned();
             return Err(RuleRefusal::NotAllowed { what });
         }
+        let question = Question { asked, repo: Repository::new(asked.repo), path: lexical(asked.path) };
         let mut furthest = Stop::Project;
         for rule in &self.rules {
-            match rule.stops(asked) {
+            match rule.stops(&question) {
                 None => return Ok(rule),
                 Some(stop) => furthest = furthest.max(stop),
             }
@@ -229,13 +232,13 @@ impl RegentConfig {
                 )));
             }
             if let (Some(repo), Some(first)) = (&rule.repo, *repos.entry(&rule.authority).or_insert(&rule.repo))
-                && !repository::same(repo, first)
+                && !repo.is_same(first)
             {
                 return Err(Fault::anywhere(format!(
                     "rules give authority `{}` two repositories: {} and {}",
                     rule.authority,
-                    repository::shown(first),
-                    repository::shown(repo)
+                    repository::shown(first.as_str()),
+                    repository::shown(repo.as_str())
                 )));
             }
             let fields = [
@@ -278,12 +281,13 @@ impl Rule {
     }
 
     /// The first thing that the rule does not allow.
-    fn stops(&self, asked: &Asked<'_>) -> Option<Stop> {
+    fn stops(&self, question: &Question<'_>) -> Option<Stop> {
+        let asked = question.asked;
         if self.project.as_deref() != Some(asked.project) {
             Some(Stop::Project)
-        } else if !self.repo.as_deref().is_some_and(|repo| repository::same(repo, asked.repo)) {
+        } else if !self.repo.as_ref().is_some_and(|repo| repo.is_same(&question.repo)) {
             Some(Stop::Repository)
-        } else if !self.allows_path(asked.path) {
+        } else if !question.path.as_deref().is_some_and(|path| self.paths.match_path(path)) {
             Some(Stop::Path)
         } else if !self.revisions.match_revision(asked) {
             Some(Stop::Revision)
@@ -293,6 +297,14 @@ impl Rule {
             None
         }
     }
+}
+
+/// A request, read once for all rules.
+struct Question<'a> {
+    asked: &'a Asked<'a>,
+    repo: Repository,
+    /// The lexical path; `None` for one that no repository has.
+    path: Option<String>,
 }
 
 /// Where a rule stops a request, in the order of asking.
@@ -345,23 +357,30 @@ fn lexical(path: &str) -> Option<String> {
 impl Globs {
     /// Globs of folders; who allows what lies below a folder means the folder too.
     pub(crate) fn of_paths(written: Vec<String>) -> Result<Self, &'static str> {
-        let trimmed: Vec<_> = written.iter().map(|pattern| pattern.trim_end_matches('/')).collect();
-        let folders = trimmed.iter().map(|pattern| pattern.trim_end_matches("/**"));
-        let compiled = compiled(trimmed.iter().copied().chain(folders))?;
-        Ok(Self { written, compiled })
+        let mut below = Vec::new();
+        let mut globs = Vec::new();
+        for pattern in written.iter().map(|pattern| pattern.trim_end_matches('/')) {
+            let folder = pattern.trim_end_matches("/**");
+            if folder != pattern && !folder.contains(['*', '?', '[', ']', '{', '}']) {
+                below.push(folder.to_owned());
+            } else {
+                globs.extend([pattern, folder]);
+            }
+        }
+        Ok(Self { compiled: compiled(globs.into_iter())?, below, written })
     }
 
     /// Globs of revisions by their full names.
     pub(crate) fn of_revisions(written: Vec<String>) -> Result<Self, &'static str> {
         let names: Vec<_> = written.iter().map(|entry| full_name(entry)).collect();
         let compiled = compiled(names.iter().map(String::as_str))?;
-        Ok(Self { written, compiled })
+        Ok(Self { written, compiled, below: Vec::new() })
     }
 
     /// Globs of files.
     fn of_files(written: Vec<String>) -> Result<Self, &'static str> {
         let compiled = compiled(written.iter().map(String::as_str))?;
-        Ok(Self { written, compiled })
+        Ok(Self { written, compiled, below: Vec::new() })
     }
 
     /// As they were written.
@@ -378,7 +397,12 @@ impl Globs {
     fn match_path(&self, path: &str) -> bool {
         match path {
             "." => self.written.iter().any(|pattern| pattern.trim_end_matches('/') == "**"),
-            path => self.compiled.is_match(path),
+            path => {
+                let is_below = |folder: &String| {
+                    path.strip_prefix(folder.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                };
+                self.below.iter().any(is_below) || self.compiled.is_match(path)
+            }
         }
     }
 
@@ -682,6 +706,10 @@ fn revisions<'de, D: Deserializer<'de>>(from: D) -> Result<Globs, D::Error> {
 
 fn written_line<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     Line::deserialize(from).map(|Line(text)| text)
+}
+
+fn optional_repository<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Repository>, D::Error> {
+    Ok(optional_line(from)?.as_deref().map(Repository::new))
 }
 
 fn optional_line<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {

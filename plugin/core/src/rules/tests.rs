@@ -46,7 +46,7 @@ fn every_key_of_the_schema_is_read() {
     let [rule] = config.rules.as_slice() else { panic!("one rule") };
     assert_eq!((rule.authority.as_str(), rule.bootstrap.as_str()), ("prod", "clusters/prod/regent.yaml"));
     assert_eq!(rule.project.as_deref(), Some("platform"));
-    assert_eq!(rule.repo.as_deref(), Some("https://git.example/infra.git"));
+    assert_eq!(rule.repo.as_ref().map(Repository::as_str), Some("https://git.example/infra.git"));
     assert_eq!(
         (rule.paths.as_slice(), rule.revisions.as_slice()),
         (["clusters/prod/**".to_owned()].as_slice(), ["main".to_owned()].as_slice())
@@ -235,7 +235,7 @@ fn a_refusal_tells_where_the_rule_that_came_furthest_stops() {
             config.rules[0].clone(),
             Rule {
                 project: Some("web".to_owned()),
-                repo: Some("https://git.example/web".to_owned()),
+                repo: Some(Repository::new("https://git.example/web")),
                 ..config.rules[0].clone()
             },
         ],
@@ -442,7 +442,7 @@ fn a_refusal_is_one_short_line_without_credentials() {
         assert!(said.chars().count() < 104 && !said.chars().any(char::is_control), "{said}");
         assert!(!said.contains("canary"), "{said}");
     }
-    let own = with(|rule| rule.repo = Some("https://user:canary-5f1e@git.example/infra".to_owned()));
+    let own = with(|rule| rule.repo = Some(Repository::new("https://user:canary-5f1e@git.example/infra")));
     let asked = Asked { repo: "https://user:canary-5f1e@git.example/infra", path: "x", ..ASKED };
     assert!(!refusal(&own, &asked).contains("canary"));
 }
