@@ -21,11 +21,12 @@ use crate::config::{self, KUBERNETES_SERVICE_HOST};
 use crate::failure::{Failure, reason};
 use regent_core::evidence::{AuthorityWitness, Evidence, HandoverWitness, Reading};
 use regent_core::name::{AuthorityName, Epoch};
-use rustix::fs::{Access, AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags};
+use rustix::fs::{Access, AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RawDir, Stat};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -268,7 +269,7 @@ fn read_file(folder: &OwnedFd, name: &str, limit: u64) -> Result<Option<Vec<u8>>
     if !FileType::from_raw_mode(status.st_mode).is_file() {
         return Err(format!("{name}: it is no file"));
     }
-    if let Some(problem) = not_private(&file) {
+    if let Some(problem) = of_others(&status) {
         return Err(format!("{name}: {problem}"));
     }
     // A byte more than the file has, so that one read also finds its end.
@@ -283,10 +284,13 @@ fn read_file(folder: &OwnedFd, name: &str, limit: u64) -> Result<Option<Vec<u8>>
 
 /// Why a file or folder is no evidence: others could have written it.
 fn not_private(file: &OwnedFd) -> Option<String> {
-    let status = match rustix::fs::fstat(file) {
-        Ok(status) => status,
-        Err(errno) => return Some(told(errno)),
-    };
+    match rustix::fs::fstat(file) {
+        Ok(status) => of_others(&status),
+        Err(errno) => Some(told(errno)),
+    }
+}
+
+fn of_others(status: &Stat) -> Option<String> {
     if status.st_mode & 0o022 != 0 {
         return Some("others can write it".to_owned());
     }
@@ -302,7 +306,9 @@ fn own_uid() -> u32 {
 /// The names in a folder, in no order.
 fn names(folder: &OwnedFd) -> Result<Vec<String>, Errno> {
     let mut names = Vec::new();
-    for entry in Dir::read_from(folder)? {
+    let mut buffer = [MaybeUninit::uninit(); 4096];
+    let mut entries = RawDir::new(folder, &mut buffer);
+    while let Some(entry) = entries.next() {
         let name = entry?.file_name().to_string_lossy().into_owned();
         if name != "." && name != ".." {
             names.push(name);
