@@ -207,6 +207,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Bytes under way on a connection and on a stream. h2 ends a connection on which many tiny DATA frames wait to be
 /// read: each counts as 256 bytes, and half of the connection's window is allowed. Argo CD's chunks can be set as
-/// small as one byte, six as a message; a stream's window full of those is 11 MB.
+/// small as one byte, six as a message; a stream's window full of those is 22 MB.
 const CONNECTION_WINDOW: u32 = 64 << 20;
-const STREAM_WINDOW: u32 = 256 << 10;
+const STREAM_WINDOW: u32 = 512 << 10;

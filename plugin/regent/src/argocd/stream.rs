@@ -2,12 +2,11 @@
 //!
 //! Whatever was wrong with it, [`super::server`] reads the rest before the answer leaves.
 
-use std::io::{self, Read};
-use std::sync::Arc;
+use std::io::{self, BufRead, Read};
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tonic::Streaming;
 
@@ -26,25 +25,30 @@ pub(super) async fn metadata(stream: &mut Streaming<AppStreamRequest>) -> Result
 }
 
 /// Takes an upload in while it arrives, and goes on with it once it is whole and its checksum matched: on a thread of
-/// its own, because inflating and rendering take long. Returned is also the upload's size as it was sent, in bytes.
+/// its own, because hashing, inflating and rendering take long. Returned is also the upload's size as it was sent, in
+/// bytes.
 pub(super) async fn take_in<T: Send + 'static>(
     stream: &mut Streaming<AppStreamRequest>,
     checksum: &str,
     limits: UploadLimits,
     go_on: impl FnOnce(Upload) -> Result<T, Failure> + Send + 'static,
 ) -> Result<(T, u64), Failure> {
-    let (mut pieces, reader) = pieces();
-    let (verdict, intact) = oneshot::channel();
+    let (mut pieces, mut reader) = pieces();
+    let (verdict, whole) = oneshot::channel();
+    let checksum = checksum.to_owned();
     let mut work = Work::Waiting(move || {
-        let upload = Upload::read(reader, limits);
-        match intact.blocking_recv() {
+        let upload = Upload::read(&mut reader, limits);
+        // A wrong checksum explains whatever else was found.
+        let intact = reader.checksum() == checksum;
+        match whole.blocking_recv() {
+            Ok(Ok(())) if !intact => Err(Failure::Request("has an upload that its checksum does not match".to_owned())),
             Ok(Ok(())) => go_on(upload?),
             Ok(Err(failure)) => Err(failure),
             // The request was given up.
             Err(_) => Err(Failure::Late),
         }
     });
-    let received = receive(stream, checksum, &mut pieces, || work.start()).await;
+    let received = receive(stream, &mut pieces, || work.start()).await;
     // The reader sees the end.
     drop(pieces);
     drop(verdict.send(received.as_ref().map(|_| ()).map_err(Failure::clone)));
@@ -74,109 +78,112 @@ impl<T: Send + 'static, W: FnOnce() -> T + Send + 'static> Work<W, T> {
     }
 }
 
-/// Hands the upload over in pieces, to its end, and compares its checksum. A reader that stopped early does not stop
-/// the reading. `start` is called whenever somebody should read.
+/// Hands the upload over in pieces, to its end. `start` is called whenever somebody should read.
 async fn receive(
     stream: &mut Streaming<AppStreamRequest>,
-    checksum: &str,
     pieces: &mut Pieces,
     mut start: impl FnMut(),
 ) -> Result<u64, Failure> {
-    let mut hasher = Sha256::new();
     let mut size = 0;
     while let Some(request) = next(stream).await? {
-        let Request::File(file) = request else {
+        let Request::File(mut file) = request else {
             return Err(Failure::Request("holds metadata twice".to_owned()));
         };
-        hasher.update(&file.chunk);
         size += file.chunk.len() as u64;
-        if pieces.push(file.chunk) {
+        while pieces.fill(&mut file.chunk) {
             start();
             pieces.flush().await;
         }
     }
     pieces.flush().await;
-    if format!("{:x}", hasher.finalize()) != checksum {
-        return Err(Failure::Request("has an upload that its checksum does not match".to_owned()));
-    }
     Ok(size)
 }
 
-/// The writing end: chunks of a kilobyte, which is Argo CD's default, are gathered to larger pieces, so that the
-/// reading thread is not woken for each.
+/// The writing end. What arrives, in chunks of a kilobyte by Argo CD's default and of 4 MiB at times, is copied to
+/// pieces of one size, so that the reading thread is not woken for each chunk, and so that gRPC's own buffer and the
+/// pieces are used again and again: fresh memory costs more than copying.
 struct Pieces {
-    gathered: Vec<Bytes>,
-    size: usize,
-    sender: mpsc::UnboundedSender<Piece>,
-    /// Room for bytes under way; what is larger than all of it goes alone.
-    room: Arc<Semaphore>,
+    piece: Vec<u8>,
+    full: mpsc::Sender<Vec<u8>>,
+    /// Pieces that were read.
+    empty: std::sync::mpsc::Receiver<Vec<u8>>,
 }
-
-/// Chunks, and the room that they take until they are read.
-struct Piece(Vec<Bytes>, OwnedSemaphorePermit);
 
 /// The reading end, for a thread that may block.
 struct PiecesReader {
-    chunks: std::vec::IntoIter<Bytes>,
-    chunk: Bytes,
-    room: Option<OwnedSemaphorePermit>,
-    receiver: mpsc::UnboundedReceiver<Piece>,
+    piece: Vec<u8>,
+    at: usize,
+    full: mpsc::Receiver<Vec<u8>>,
+    empty: std::sync::mpsc::Sender<Vec<u8>>,
+    /// Of all pieces that were begun.
+    hasher: Sha256,
 }
 
-/// Size of a piece: large enough that handing it over costs nothing beside inflating it.
-const PIECE_BYTES: usize = 128 << 10;
-/// Chunks in a piece, so that empty ones do not gather without end.
-const PIECE_CHUNKS: usize = 1024;
-/// Bytes under way: beyond that the stream waits for the reader. Room for two messages of 4 MiB, so that one can
-/// arrive while the other is read.
-const BYTES_AHEAD: usize = 8 << 20;
+/// Size of a piece: large enough that handing it over costs nothing beside hashing it.
+const PIECE_BYTES: usize = 256 << 10;
+/// Pieces under way: beyond that the stream waits for the reader.
+const PIECES_AHEAD: usize = 8;
 
 /// Both ends.
 fn pieces() -> (Pieces, PiecesReader) {
-    let (sender, receiver) = mpsc::unbounded_channel();
-    let reader = PiecesReader { chunks: Vec::new().into_iter(), chunk: Bytes::new(), room: None, receiver };
-    let room = Arc::new(Semaphore::new(BYTES_AHEAD));
-    (Pieces { gathered: Vec::new(), size: 0, sender, room }, reader)
+    let (full, filled) = mpsc::channel(PIECES_AHEAD);
+    let (empty, emptied) = std::sync::mpsc::channel();
+    let reader = PiecesReader { piece: Vec::new(), at: 0, full: filled, empty, hasher: Sha256::new() };
+    (Pieces { piece: Vec::new(), full, empty: emptied }, reader)
 }
 
 impl Pieces {
-    /// Whether the piece is full now.
-    fn push(&mut self, chunk: Bytes) -> bool {
-        self.size += chunk.len();
-        self.gathered.push(chunk);
-        self.size >= PIECE_BYTES || self.gathered.len() >= PIECE_CHUNKS
+    /// Takes the part of a chunk for which there is room in the piece. Whether that is full now.
+    fn fill(&mut self, chunk: &mut Bytes) -> bool {
+        let part = chunk.split_to(chunk.len().min(PIECE_BYTES - self.piece.len()));
+        self.piece.extend_from_slice(&part);
+        self.piece.len() == PIECE_BYTES
     }
 
+    /// Hands the piece over, once there is room.
     async fn flush(&mut self) {
-        let size = std::mem::take(&mut self.size).clamp(1, BYTES_AHEAD);
-        let chunks = std::mem::take(&mut self.gathered);
-        let room = Arc::clone(&self.room).acquire_many_owned(u32::try_from(size).unwrap_or(u32::MAX));
-        tokio::select! {
-            Ok(room) = room => drop(self.sender.send(Piece(chunks, room))),
-            // A reader that is gone has found its error.
-            () = self.sender.closed() => {}
-            else => {}
+        let next = self.empty.try_recv().unwrap_or_default();
+        let piece = std::mem::replace(&mut self.piece, next);
+        // A reader that is gone has panicked.
+        drop(self.full.send(piece).await);
+    }
+}
+
+impl PiecesReader {
+    /// Reads what is left, and is the SHA-256 of everything, in hexadecimal.
+    fn checksum(mut self) -> String {
+        while let Ok(rest @ [_, ..]) = self.fill_buf() {
+            let passed = rest.len();
+            self.consume(passed);
         }
+        format!("{:x}", self.hasher.finalize())
+    }
+}
+
+impl BufRead for PiecesReader {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        while self.at == self.piece.len() {
+            let Some(next) = self.full.blocking_recv() else { break };
+            self.hasher.update(&next);
+            let mut read = std::mem::replace(&mut self.piece, next);
+            self.at = 0;
+            read.clear();
+            // Nobody fills pieces any more once the stream has ended.
+            drop(self.empty.send(read));
+        }
+        Ok(&self.piece[self.at..])
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.at += amount;
     }
 }
 
 impl Read for PiecesReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.chunk.is_empty() {
-            if let Some(chunk) = self.chunks.next() {
-                self.chunk = chunk;
-                continue;
-            }
-            // What was read makes room for what comes.
-            self.room = None;
-            match self.receiver.blocking_recv() {
-                Some(Piece(chunks, room)) => (self.chunks, self.room) = (chunks.into_iter(), Some(room)),
-                None => return Ok(0),
-            }
-        }
-        let count = self.chunk.len().min(buffer.len());
-        self.chunk.copy_to_slice(&mut buffer[..count]);
-        Ok(count)
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.fill_buf()?.read(into)?;
+        self.consume(read);
+        Ok(read)
     }
 }
 

@@ -11,7 +11,7 @@
 mod archive;
 
 use std::collections::{BTreeMap, HashSet};
-use std::io::Read;
+use std::io::BufRead;
 use std::mem;
 
 use regent_core::files::{Content, Files, wanted};
@@ -172,7 +172,7 @@ pub(crate) struct UploadSize {
 
 impl Upload {
     /// Reads the whole of a gzipped tar. An error ends it: what is left of the stream is for the caller to drain.
-    pub(crate) fn read(gzip: impl Read, limits: UploadLimits) -> Result<Self, UploadProblem> {
+    pub(crate) fn read(gzip: impl BufRead, limits: UploadLimits) -> Result<Self, UploadProblem> {
         let top = Node { parent: TOP, what: What::Folder(BTreeMap::new()) };
         let mut upload = Self { limits, size: UploadSize::default(), nodes: vec![top] };
         let mut archive = Archive::new(gzip, limits.stream);
@@ -263,7 +263,7 @@ impl Upload {
     }
 
     /// Keeps what is needed of one entry.
-    fn entry<R: Read>(&mut self, entry: &Entry, archive: &mut Archive<R>) -> Result<(), UploadProblem> {
+    fn entry<R: BufRead>(&mut self, entry: &Entry, archive: &mut Archive<R>) -> Result<(), UploadProblem> {
         let Some(name) = place(entry)? else { return Ok(()) };
         let what = match entry.kind {
             Kind::Folder => What::Folder(BTreeMap::new()),

@@ -4,7 +4,7 @@
 //! crate reads long names and PAX records without a bound, and takes what is left after an archive's end for none of
 //! its business. What two readers could understand differently is refused.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, Read};
 use std::mem;
 
 use flate2::bufread::MultiGzDecoder;
@@ -47,11 +47,11 @@ pub(super) enum Kind {
     Link,
 }
 
-impl<R: Read> Archive<R> {
+impl<R: BufRead> Archive<R> {
     /// `limit` is the most bytes that it may unpack to.
     pub(super) fn new(gzip: R, limit: u64) -> Self {
         let arriving = Arriving {
-            inner: BufReader::with_capacity(BUFFER, gzip),
+            inner: gzip,
             taken: 0,
             // Deflate needs at most 1/64 more than the bytes themselves. An endless row of empty blocks unpacks to
             // nothing, so that what arrives needs a bound too.
@@ -403,14 +403,14 @@ fn is_zero(bytes: &[u8]) -> bool {
 
 /// What arrives, counted as it is taken.
 struct Arriving<R> {
-    inner: BufReader<R>,
+    inner: R,
     taken: u64,
     limit: u64,
     /// Whether it was the sender who failed, not the archive.
     broken: bool,
 }
 
-impl<R: Read> BufRead for Arriving<R> {
+impl<R: BufRead> BufRead for Arriving<R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.taken > self.limit {
             return Err(io::ErrorKind::FileTooLarge.into());
@@ -425,7 +425,7 @@ impl<R: Read> BufRead for Arriving<R> {
     }
 }
 
-impl<R: Read> Read for Arriving<R> {
+impl<R: BufRead> Read for Arriving<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let read = self.fill_buf()?.read(into)?;
         self.consume(read);

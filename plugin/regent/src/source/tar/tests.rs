@@ -1,4 +1,4 @@
-use std::io::{self, Write as _};
+use std::io::{self, BufReader, Read, Write as _};
 use std::process::Command;
 
 use flate2::Compression;
@@ -228,7 +228,12 @@ mod what_writers_send {
             }
         }
         let bytes = gzip(&Tar::default().file("x.yaml", "x: 1").ended());
-        let found = Upload::read(Drops(&bytes), LIMITS).ok().unwrap().gathered(&path("regent.yaml")).ok().unwrap();
+        let found = Upload::read(BufReader::new(Drops(&bytes)), LIMITS)
+            .ok()
+            .unwrap()
+            .gathered(&path("regent.yaml"))
+            .ok()
+            .unwrap();
         assert_eq!(told(&found), ["x.yaml: x: 1"]);
     }
 
@@ -373,7 +378,7 @@ mod bounds {
         }
         let bomb = zeros(512);
         let mut counted = Counted(&bomb, 0);
-        let problem = Upload::read(&mut counted, UploadLimits { stream: 1 << 40, ..LIMITS }).err();
+        let problem = Upload::read(BufReader::new(&mut counted), UploadLimits { stream: 1 << 40, ..LIMITS }).err();
         assert_eq!(problem, Some(UploadProblem::Bomb { ratio: 200 }));
         assert!(counted.1 < bomb.len() as u64 / 3);
     }
@@ -724,7 +729,10 @@ mod damage {
         }
         let whole = small();
         for end in 0..whole.len() {
-            assert_eq!(Upload::read(whole[..end].chain(Fails), LIMITS).err(), Some(UploadProblem::Broken));
+            assert_eq!(
+                Upload::read(whole[..end].chain(BufReader::new(Fails)), LIMITS).err(),
+                Some(UploadProblem::Broken)
+            );
         }
     }
 
