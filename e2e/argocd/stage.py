@@ -236,7 +236,8 @@ class Stage:
         self.folder = house.folder / "stories" / name
         self.folder.mkdir(parents=True)
         self.regents, self.askers, self.apps = [], [], itertools.count(1)
-        self.key = Key(self.folder / "age.txt")
+        (self.folder / "keys").mkdir()
+        self.key = Key(self.folder / "keys/age.txt")
         self.store = self.folder / "store"
         self.repo = Repo(self, self.folder / "repo")
 
@@ -370,11 +371,13 @@ class Regent:
         self.stage, self.plugins = stage, plugins or stage.house.plugins
         self.folder = stage.folder / f"regent-{len(stage.regents)}"
         self.work, self.tmp = self.folder / "work", self.folder / "tmp"
-        for made in (self.folder, self.work, self.tmp):
+        # Apart from the log, as in a pod: what is written beside a followed file wakes those who follow it.
+        etc = self.folder / "etc"
+        for made in (self.folder, self.work, self.tmp, etc):
             made.mkdir()
             if uid is not None:
                 os.chown(made, uid, uid)
-        self.config = self.folder / "config.yaml"
+        self.config = etc / "config.yaml"
         if config is not None:
             self.config.write_text(config)
         self.socket = self.plugins / f"{plugin}.sock"

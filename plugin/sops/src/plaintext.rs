@@ -1,6 +1,8 @@
 //! Bytes that must not be seen: a buffer that is wiped when it goes, cannot be printed, and is
 //! read in one place only.
 
+use std::sync::LazyLock;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::{Zeroize, Zeroizing};
@@ -64,10 +66,10 @@ impl Plaintext {
     pub fn is_ciphertext(&self) -> bool {
         // The longest marker has 34 bytes; twice in base64 that is 62, and wrapped lines add a few.
         const HEAD: usize = 256;
-        // How the markers begin, as they are and in base64 once and twice: a first look that spares most
-        // values the decoding.
-        let first = self.0.iter().find(|byte| !byte.is_ascii_whitespace());
-        if !first.is_some_and(|byte| b"E-aRLYUTW".contains(byte)) {
+        // A first look spares nearly all values the decoding.
+        let mut first = self.0.iter().copied().filter(|byte| !byte.is_ascii_whitespace());
+        let first: [u8; 4] = std::array::from_fn(|_| first.next().unwrap_or_default());
+        if !CIPHERTEXT_HEADS.contains(&first) {
             return false;
         }
         let mut head = Zeroizing::new(Vec::with_capacity(HEAD));
@@ -128,6 +130,17 @@ const CIPHERTEXT_MARKERS: [&[u8]; 4] = [
     b"age-encryption.org/v1",
     b"-----BEGIN PGP MESSAGE-----",
 ];
+
+/// The first four characters of the markers, as they are and in base64 once and twice: three bytes fill four.
+static CIPHERTEXT_HEADS: LazyLock<Vec<[u8; 4]>> = LazyLock::new(|| {
+    let mut heads = Vec::new();
+    for marker in CIPHERTEXT_MARKERS {
+        let once = STANDARD.encode(marker);
+        let twice = STANDARD.encode(&once);
+        heads.extend([marker, once.as_bytes(), twice.as_bytes()].iter().filter_map(|form| form.first_chunk().copied()));
+    }
+    heads
+});
 
 /// A JSON object, read and forgotten: no key and no value is kept.
 struct JsonMap;

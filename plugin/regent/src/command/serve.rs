@@ -99,17 +99,19 @@ fn argocd(args: &ServeArgocdArgs) -> Result<ExitCode, Failure> {
         let follower = Follower::new(Arc::clone(&current), witnesses, data_keys, metrics);
         named("follower", move || follower.run())?;
         tracing::info!(version = env!("CARGO_PKG_VERSION"), socket = %socket::path(&settings).display(), "serving");
-        let unlink = || drop(socket.lock().unwrap_or_else(PoisonError::into_inner).take());
-        let hurry = async {
+        let unlink = move || drop(socket.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let hurry = async move {
             // Its signals count from here on, so the first one is over.
             let Ok(second) = ended() else { return std::future::pending().await };
             second.await;
         };
-        let patience = || {
+        let patience = move || {
             let longest = current.get().map_or(ConfigLimits::default().request, |loaded| loaded.config.limits.request);
             longest + Duration::from_secs(5)
         };
-        server::serve(listener, replaced, routes, Ending { end, hurry, unlink, patience }).await;
+        // On a worker: whoever accepts on this thread would wake another for each connection.
+        let serving = server::serve(listener, replaced, routes, Ending { end, hurry, unlink, patience });
+        tokio::spawn(serving).await.map_err(|_| Failure::Bug)?;
         drop(stop_http);
         tracing::info!("ended");
         Ok(ExitCode::SUCCESS)
