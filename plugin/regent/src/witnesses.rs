@@ -53,11 +53,10 @@ impl Witnesses {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let seen = seen.entry(name.clone()).or_default();
         let holder = seen.memory.observe(evidence.holder());
-        if seen.last.as_ref() != Some(&holder) {
-            if let Some(last) = &seen.last {
-                tracing::warn!(authority = %name, from = %last, to = %holder, "the authority's witnesses moved");
-            }
-            seen.last = Some(holder.clone());
+        if let Some(last) = seen.last.replace(holder.clone())
+            && last != holder
+        {
+            tracing::warn!(authority = %name, from = %last, to = %holder, "the authority's witnesses moved");
             self.data_keys.forget();
         }
         Observed { evidence, holder, at }

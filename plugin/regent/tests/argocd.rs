@@ -479,6 +479,37 @@ fn keys_that_arrive_later_are_used_and_another_rule_without_keys_disturbs_nobody
     assert!(house.ask(&[]).status.success());
 }
 
+#[test]
+fn data_keys_are_forgotten_when_their_authority_moves_and_not_when_another_one_is_first_seen() {
+    let mut house = House::new();
+    let config = fs::read_to_string(house.path("regent.yaml")).unwrap();
+    let other = "- authority: other\n  bootstrap: clusters/other/regent.yaml\n  namespaces: [x]\n  identities: [keys]\n  \
+                 paths: [clusters/other]\n  project: platform\n  revisions: [main]\n";
+    house.write_config(&format!("{config}{other}  repo: https://git.example/infra.git\n"));
+    let bootstrap = fs::read_to_string(house.path("repo/clusters/prod/regent.yaml")).unwrap();
+    fs::create_dir(house.path("repo/clusters/other")).unwrap();
+    fs::write(house.path("repo/clusters/other/regent.yaml"), bootstrap.replace("name: prod", "name: other")).unwrap();
+    let made = house.regent(&["init", "repo/clusters/other", "--store", "store", "--yes"]);
+    assert!(made.status.success(), "{}", stderr(&made));
+    house.start(&["--single-process-demo"]);
+    let held = || {
+        let metrics = house.http("/metrics");
+        let line = metrics.lines().find_map(|line| line.strip_prefix("regent_data_keys_held "));
+        line.unwrap().parse::<u32>().unwrap()
+    };
+    assert!(house.ask(&[]).status.success());
+    let before = held();
+    assert!(before > 0);
+    let via = ["render", "repo/clusters/other", "--via", "sockets/regent-v1.sock", "--project", "platform", "--app", "x"];
+    let where_from = ["--repo-url", "https://git.example/infra", "--target-revision", "main"];
+    let another = house.regent(&[via.as_slice(), &where_from].concat());
+    assert!(another.status.success(), "{}", stderr(&another));
+    assert_eq!(held(), before);
+    house.hand_over();
+    assert!(house.ask(&[]).status.success());
+    assert_eq!(held(), 0);
+}
+
 /// Argo CD's contract, for a client that does what Argo CD's never would.
 mod proto {
     #![expect(unreachable_pub, unused_qualifications, clippy::pedantic, reason = "generated")]
