@@ -500,7 +500,8 @@ fn data_keys_are_forgotten_when_their_authority_moves_and_not_when_another_one_i
     assert!(house.ask(&[]).status.success());
     let before = held();
     assert!(before > 0);
-    let via = ["render", "repo/clusters/other", "--via", "sockets/regent-v1.sock", "--project", "platform", "--app", "x"];
+    let via =
+        ["render", "repo/clusters/other", "--via", "sockets/regent-v1.sock", "--project", "platform", "--app", "x"];
     let where_from = ["--repo-url", "https://git.example/infra", "--target-revision", "main"];
     let another = house.regent(&[via.as_slice(), &where_from].concat());
     assert!(another.status.success(), "{}", stderr(&another));

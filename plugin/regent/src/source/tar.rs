@@ -9,6 +9,7 @@
 //! [`Content::NotRead`], where a folder on disk can still be asked for the bytes.
 
 mod archive;
+mod gzip;
 
 use std::collections::{BTreeMap, HashSet};
 use std::io::BufRead;

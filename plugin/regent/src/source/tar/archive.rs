@@ -7,14 +7,14 @@
 use std::io::{self, BufRead, Read};
 use std::mem;
 
-use flate2::bufread::MultiGzDecoder;
 use tar::Header;
 
+use super::gzip::Gzip;
 use super::{UploadProblem, shown};
 
 /// A gzipped tar, read as it arrives.
 pub(super) struct Archive<R> {
-    gzip: MultiGzDecoder<Arriving<R>>,
+    gzip: Gzip<Arriving<R>>,
     /// What was unpacked and not yet read: `buffer[at..end]`.
     buffer: Box<[u8]>,
     at: usize,
@@ -59,7 +59,7 @@ impl<R: BufRead> Archive<R> {
             broken: false,
         };
         Self {
-            gzip: MultiGzDecoder::new(arriving),
+            gzip: Gzip::new(arriving),
             buffer: vec![0; BUFFER].into_boxed_slice(),
             at: 0,
             end: 0,
@@ -217,22 +217,16 @@ impl<R: BufRead> Archive<R> {
         if self.at < self.end {
             return Ok(());
         }
-        let read = loop {
-            match self.gzip.read(&mut self.buffer) {
-                Ok(read) => break read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => {
-                    let arriving = self.gzip.get_ref();
-                    return Err(if arriving.broken {
-                        UploadProblem::Broken
-                    } else if arriving.taken > arriving.limit {
-                        self.too_long()
-                    } else {
-                        UploadProblem::Damaged
-                    });
-                }
+        let read = self.gzip.read(&mut self.buffer).map_err(|_| {
+            let arriving = self.gzip.get_ref();
+            if arriving.broken {
+                UploadProblem::Broken
+            } else if arriving.taken > arriving.limit {
+                self.too_long()
+            } else {
+                UploadProblem::Damaged
             }
-        };
+        })?;
         (self.at, self.end) = (0, read);
         self.unpacked += read as u64;
         if self.unpacked > self.limit {
