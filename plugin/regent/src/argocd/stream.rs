@@ -104,6 +104,7 @@ async fn receive(
 /// pieces are used again and again: fresh memory costs more than copying.
 struct Pieces {
     piece: Vec<u8>,
+    is_first: bool,
     full: mpsc::Sender<Vec<u8>>,
     /// Pieces that were read.
     empty: std::sync::mpsc::Receiver<Vec<u8>>,
@@ -121,6 +122,8 @@ struct PiecesReader {
 
 /// Size of a piece: large enough that handing it over costs nothing beside hashing it.
 const PIECE_BYTES: usize = 256 << 10;
+/// Room for a small upload.
+const FIRST_BYTES: usize = 8 << 10;
 /// Pieces under way: beyond that the stream waits for the reader.
 const PIECES_AHEAD: usize = 8;
 
@@ -129,13 +132,18 @@ fn pieces() -> (Pieces, PiecesReader) {
     let (full, filled) = mpsc::channel(PIECES_AHEAD);
     let (empty, emptied) = std::sync::mpsc::channel();
     let reader = PiecesReader { piece: Vec::new(), at: 0, full: filled, empty, hasher: Sha256::new() };
-    (Pieces { piece: Vec::new(), full, empty: emptied }, reader)
+    (Pieces { piece: Vec::new(), is_first: true, full, empty: emptied }, reader)
 }
 
 impl Pieces {
     /// Takes the part of a chunk for which there is room in the piece. Whether that is full now.
     fn fill(&mut self, chunk: &mut Bytes) -> bool {
         let part = chunk.split_to(chunk.len().min(PIECE_BYTES - self.piece.len()));
+        if self.piece.capacity() == 0 {
+            // Room at once: to grow is to copy and to wipe. Most uploads are small.
+            let room = if self.is_first { FIRST_BYTES.max(part.len()) } else { PIECE_BYTES };
+            self.piece.reserve(room);
+        }
         self.piece.extend_from_slice(&part);
         self.piece.len() == PIECE_BYTES
     }
@@ -144,6 +152,7 @@ impl Pieces {
     async fn flush(&mut self) {
         let next = self.empty.try_recv().unwrap_or_default();
         let piece = std::mem::replace(&mut self.piece, next);
+        self.is_first = false;
         // A reader that is gone has panicked.
         drop(self.full.send(piece).await);
     }

@@ -15,8 +15,7 @@ use super::{UploadProblem, shown};
 /// A gzipped tar, read as it arrives.
 pub(super) struct Archive<R> {
     gzip: Gzip<Arriving<R>>,
-    /// What was unpacked and not yet read: `buffer[at..end]`.
-    buffer: Box<[u8]>,
+    /// What was unpacked and not yet read, in gzip's piece: `at..end`.
     at: usize,
     end: usize,
     unpacked: u64,
@@ -55,19 +54,10 @@ impl<R: BufRead> Archive<R> {
             taken: 0,
             // Deflate needs at most 1/64 more than the bytes themselves. An endless row of empty blocks unpacks to
             // nothing, so that what arrives needs a bound too.
-            limit: limit.saturating_add(limit / 64).saturating_add(BUFFER as u64),
+            limit: limit.saturating_add(limit / 64).saturating_add(FRAMING),
             broken: false,
         };
-        Self {
-            gzip: Gzip::new(arriving),
-            buffer: vec![0; BUFFER].into_boxed_slice(),
-            at: 0,
-            end: 0,
-            unpacked: 0,
-            limit,
-            body: 0,
-            padding: 0,
-        }
+        Self { gzip: Gzip::new(arriving), at: 0, end: 0, unpacked: 0, limit, body: 0, padding: 0 }
     }
 
     /// The next entry, `false` at the end: then all of the stream was read, nothing but zeros followed, and gzip's
@@ -182,7 +172,7 @@ impl<R: BufRead> Archive<R> {
     fn zeros_to_the_end(&mut self) -> Result<(), UploadProblem> {
         loop {
             self.refill()?;
-            let rest = &self.buffer[self.at..self.end];
+            let rest = &self.gzip.piece()[self.at..self.end];
             if rest.is_empty() {
                 return Ok(());
             }
@@ -205,7 +195,7 @@ impl<R: BufRead> Archive<R> {
     /// Between 1 and `most` bytes that come next; they are read once `at` moves.
     fn chunk(&mut self, most: u64) -> Result<&[u8], UploadProblem> {
         self.refill()?;
-        let there = &self.buffer[self.at..self.end];
+        let there = &self.gzip.piece()[self.at..self.end];
         if there.is_empty() {
             return Err(UploadProblem::Damaged);
         }
@@ -217,7 +207,7 @@ impl<R: BufRead> Archive<R> {
         if self.at < self.end {
             return Ok(());
         }
-        let read = self.gzip.read(&mut self.buffer).map_err(|_| {
+        let read = self.gzip.next().map_err(|_| {
             let arriving = self.gzip.get_ref();
             if arriving.broken {
                 UploadProblem::Broken
@@ -266,8 +256,8 @@ impl Entry {
     }
 }
 
-/// How much is unpacked and read at a time, in bytes.
-const BUFFER: usize = 32 << 10;
+/// Bytes that may arrive beside what is unpacked: gzip's own and the ends of members.
+const FRAMING: u64 = 32 << 10;
 /// A tar's unit: headers are one, bodies fill whole ones.
 const BLOCK: u64 = 512;
 /// Where a header says what its entry is.

@@ -6,78 +6,112 @@
 
 use std::cell::Cell;
 use std::io::{self, BufRead};
-use std::mem;
 
 use flate2::{Crc, Decompress, FlushDecompress, Status};
 
-/// What a gzipped stream unpacks to.
+/// What a gzipped stream unpacks to, a piece at a time.
 pub(super) struct Gzip<R> {
     inner: R,
     state: State,
+    /// Of what the member unpacked to so far.
+    checksum: Crc,
+    /// Taken back by the thread at the end.
+    tools: Option<Box<Tools>>,
 }
 
+/// Where in a stream the reading is.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
-    Header(Box<Decompress>),
-    /// With the checksum of what the member unpacked to so far.
-    Body(Box<Decompress>, Crc),
+    Header,
+    Body,
     End,
+    Failed,
 }
+
+/// What unpacking needs, whatever is unpacked.
+struct Tools {
+    inflate: Decompress,
+    piece: Vec<u8>,
+}
+
+/// Most bytes that are unpacked at a time: an inflater that stops copies what it may need again.
+const PIECE_BYTES: usize = 128 << 10;
 
 thread_local! {
-    /// One that unpacked a whole stream. What its window still holds lay in Git as it is, and a thread that nobody
+    /// Tools that unpacked a whole stream. What they still hold of it lay in Git as it is, and a thread that nobody
     /// needs any more ends soon.
-    static SPARE: Cell<Option<Box<Decompress>>> = const { Cell::new(None) };
+    static SPARE: Cell<Option<Box<Tools>>> = const { Cell::new(None) };
+}
+
+impl<R> Drop for Gzip<R> {
+    fn drop(&mut self) {
+        if self.state == State::End {
+            SPARE.set(self.tools.take());
+        }
+    }
 }
 
 impl<R: BufRead> Gzip<R> {
     pub(super) fn new(inner: R) -> Self {
-        let spare = SPARE.with(Cell::take);
-        Self { inner, state: State::Header(spare.unwrap_or_else(|| Box::new(Decompress::new(false)))) }
+        let tools = SPARE.take();
+        let new = || Box::new(Tools { inflate: Decompress::new(false), piece: vec![0; PIECE_BYTES] });
+        Self { inner, state: State::Header, checksum: Crc::new(), tools: Some(tools.unwrap_or_else(new)) }
     }
 
     pub(super) fn get_ref(&self) -> &R {
         &self.inner
     }
 
-    /// Unpacks to a part of `into`, which must not be empty; 0 at the end of the last member. After an error the stream
-    /// is at its end.
-    pub(super) fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+    /// Unpacks the next piece, whose first bytes [`Self::piece`] then holds, and tells how many they are: 0 at the end of
+    /// the last member, and after an error.
+    pub(super) fn next(&mut self) -> io::Result<usize> {
+        let Some(mut tools) = self.tools.take() else { return Ok(0) };
+        let unpacked = self.unpack(&mut tools);
+        if unpacked.is_err() {
+            self.state = State::Failed;
+        }
+        self.tools = Some(tools);
+        unpacked
+    }
+
+    /// The last piece, and behind it what earlier ones left.
+    pub(super) fn piece(&self) -> &[u8] {
+        self.tools.as_ref().map(|tools| tools.piece.as_slice()).unwrap_or_default()
+    }
+
+    fn unpack(&mut self, tools: &mut Tools) -> io::Result<usize> {
         loop {
-            match mem::replace(&mut self.state, State::End) {
-                State::Header(inflate) => {
+            match self.state {
+                State::Header => {
                     self.header()?;
-                    self.state = State::Body(inflate, Crc::new());
+                    self.checksum.reset();
+                    self.state = State::Body;
                 }
-                State::Body(mut inflate, mut checksum) => {
-                    let (unpacked, is_whole) = self.inflate(&mut inflate, into)?;
-                    checksum.update(&into[..unpacked]);
+                State::Body => {
+                    let (unpacked, is_whole) = self.inflate(tools)?;
+                    self.checksum.update(&tools.piece[..unpacked]);
                     if is_whole {
-                        self.trailer(&checksum)?;
-                        inflate.reset(false);
-                        if self.fill()?.is_empty() {
-                            SPARE.set(Some(inflate));
-                        } else {
-                            self.state = State::Header(inflate);
-                        }
-                    } else {
-                        self.state = State::Body(inflate, checksum);
+                        self.trailer()?;
+                        tools.inflate.reset(false);
+                        self.state = if self.fill()?.is_empty() { State::End } else { State::Header };
                     }
                     if unpacked > 0 {
                         return Ok(unpacked);
                     }
                 }
-                State::End => return Ok(0),
+                State::End | State::Failed => return Ok(0),
             }
         }
     }
 
     /// Unpacks what is there of a member's body, and tells whether that was its end.
-    fn inflate(&mut self, inflate: &mut Decompress, into: &mut [u8]) -> io::Result<(usize, bool)> {
+    fn inflate(&mut self, tools: &mut Tools) -> io::Result<(usize, bool)> {
+        let Tools { inflate, piece } = tools;
         loop {
             let input = self.fill()?;
             let is_empty = input.is_empty();
             let (taken, unpacked) = (inflate.total_in(), inflate.total_out());
-            let status = inflate.decompress(input, into, FlushDecompress::None)?;
+            let status = inflate.decompress(input, piece, FlushDecompress::None)?;
             let taken = usize::try_from(inflate.total_in() - taken).map_err(|_| damaged())?;
             let unpacked = usize::try_from(inflate.total_out() - unpacked).map_err(|_| damaged())?;
             self.inner.consume(taken);
@@ -121,8 +155,8 @@ impl<R: BufRead> Gzip<R> {
     }
 
     /// Reads what follows a body, and compares.
-    fn trailer(&mut self, checksum: &Crc) -> io::Result<()> {
-        let [sum, size] = [checksum.sum(), checksum.amount()].map(u32::to_le_bytes);
+    fn trailer(&mut self) -> io::Result<()> {
+        let [sum, size] = [self.checksum.sum(), self.checksum.amount()].map(u32::to_le_bytes);
         let mut unused = Crc::new();
         if self.take(&mut unused)? == sum && self.take(&mut unused)? == size { Ok(()) } else { Err(damaged()) }
     }
@@ -171,15 +205,14 @@ mod tests {
 
     use super::*;
 
-    /// All that a stream unpacks to, a few bytes at a time from both sides.
+    /// All that a stream unpacks to, of which a few bytes arrive at a time.
     fn unpacked(bytes: &[u8], step: usize) -> io::Result<Vec<u8>> {
         let mut gzip = Gzip::new(BufReader::with_capacity(step, bytes));
         let mut all = Vec::new();
-        let mut part = vec![0; step];
         loop {
-            match gzip.read(&mut part)? {
+            match gzip.next()? {
                 0 => return Ok(all),
-                read => all.extend_from_slice(&part[..read]),
+                read => all.extend_from_slice(&gzip.piece()[..read]),
             }
         }
     }
@@ -227,7 +260,7 @@ mod tests {
         bytes[3] = NAME;
         bytes.resize(1 << 20, b'x');
         let mut left = bytes.as_slice();
-        assert!(Gzip::new(&mut left).read(&mut [0]).is_err());
+        assert!(Gzip::new(&mut left).next().is_err());
         assert!(left.len() > (1 << 20) - MAX_TEXT - 100, "{} bytes are left", left.len());
     }
 
@@ -237,9 +270,8 @@ mod tests {
         let last = bytes.len() - 5;
         bytes[last] ^= 1;
         let mut gzip = Gzip::new(bytes.as_slice());
-        let mut into = vec![0; 1 << 20];
-        assert!(gzip.read(&mut into).is_err());
-        assert_eq!(gzip.read(&mut into).unwrap(), 0);
+        assert!(gzip.next().is_err());
+        assert_eq!(gzip.next().unwrap(), 0);
     }
 
     proptest! {
