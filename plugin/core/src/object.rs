@@ -3,7 +3,7 @@
 
 use crate::refusal::DocumentProblem;
 use regent_sops::{Branch, Element, Entry, Error, Item, Leaf, Node, Origin, Position, Scalar};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// How a document was read, and so which of its leaves are secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -277,6 +277,9 @@ fn flatten(mut object: Object, typed: Option<&(String, String)>, found: &mut Vec
 /// refused, and so is a `<<` behind a key that it holds too: YAML keeps the key, Kubernetes' reader
 /// (sigs.k8s.io/yaml 1.6) takes the merged value.
 pub(crate) fn resolved(branch: &Branch) -> Result<Branch, Problem> {
+    if !branch.entries().any(|entry| entry.merge) {
+        return distinct(branch);
+    }
     let mut own: HashMap<&str, usize> = HashMap::new();
     let mut merged: HashMap<String, usize> = HashMap::new();
     let mut entries: Vec<Option<Entry>> = Vec::new();
@@ -303,11 +306,33 @@ pub(crate) fn resolved(branch: &Branch) -> Result<Branch, Problem> {
     Ok(Branch { items: entries.into_iter().flatten().map(Item::Entry).collect() })
 }
 
+/// [`resolved`] of a mapping without `<<`, as nearly all are.
+fn distinct(branch: &Branch) -> Result<Branch, Problem> {
+    let mut items: Vec<Item> = Vec::with_capacity(branch.items.len());
+    // A few keys are compared sooner than hashed.
+    let mut many = (branch.items.len() > FEW_KEYS).then(HashSet::new);
+    for entry in branch.entries() {
+        let is_first = match &mut many {
+            Some(seen) => seen.insert(entry.key.as_str()),
+            None => !items.iter().any(|item| matches!(item, Item::Entry(other) if other.key == entry.key)),
+        };
+        if !is_first {
+            return Err(twice(&entry.key, entry.at));
+        }
+        let value = resolved_node(&entry.value)?;
+        items.push(Item::Entry(Entry { key: entry.key.clone(), merge: false, value, at: entry.at }));
+    }
+    Ok(Branch { items })
+}
+
+/// Keys of a mapping that are compared with each other one by one.
+const FEW_KEYS: usize = 16;
+
 /// What one `<<` brings: of a list's mappings the earlier one wins.
 fn merge_sources(entry: &Entry) -> Result<Vec<(String, Node)>, Problem> {
     let bad = || Problem { line: entry.at.line, problem: DocumentProblem::BadMerge { line: entry.at.line } };
     let mut brought: Vec<(String, Node)> = Vec::new();
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     let mut take = |source: &Branch| -> Result<(), Problem> {
         for item in resolved(source)?.items {
             if let Item::Entry(source) = item

@@ -209,13 +209,12 @@ impl RegentConfig {
             return Err(RuleRefusal::NotAllowed { what });
         }
         let question = Question { asked, repo: Repository::new(asked.repo), path: lexical(asked.path) };
-        let mut furthest = Stop::Project;
-        for rule in &self.rules {
-            match rule.stops(&question) {
-                None => return Ok(rule),
-                Some(stop) => furthest = furthest.max(stop),
-            }
+        // Of many rules the path tells most apart, so it is asked first; how far each came is asked only to be told.
+        let could = |rule: &&Rule| question.path.as_deref().is_some_and(|path| rule.paths.match_path(path));
+        if let Some(rule) = self.rules.iter().filter(could).find(|rule| rule.stops(&question).is_none()) {
+            return Ok(rule);
         }
+        let furthest = self.rules.iter().filter_map(|rule| rule.stops(&question)).max().unwrap_or(Stop::Project);
         Err(RuleRefusal::NotAllowed { what: furthest.told(asked) })
     }
 

@@ -349,14 +349,14 @@ impl Job {
         };
         let Audit { application, authority, holder, names, keys, .. } = &self.audit;
         let application = application.as_deref();
-        let of = |field: fn(&Application) -> String| application.map(field).unwrap_or_default();
+        let of = |field: fn(&Application) -> &str| application.map(field).unwrap_or_default();
         tracing::info!(
-            application = of(|application| application.name.clone()),
-            project = of(|application| application.project.clone()),
-            repository = of(Application::repository),
-            path = of(|application| application.path.clone()),
-            target_revision = of(|application| application.target_revision.clone()),
-            revision = of(|application| application.revision.clone()),
+            application = of(|application| &application.name),
+            project = of(|application| &application.project),
+            repository = application.map(Application::repository).unwrap_or_default(),
+            path = of(|application| &application.path),
+            target_revision = of(|application| &application.target_revision),
+            revision = of(|application| &application.revision),
             authority,
             holder,
             decision,

@@ -62,6 +62,18 @@ fn a_key_that_stands_twice_is_refused_at_any_depth() {
 }
 
 #[test]
+fn of_many_keys_too_one_that_stands_twice_is_refused() {
+    let names: Vec<String> = (0..=FEW_KEYS + 2).map(|number| format!("k{number}")).collect();
+    let with = |last: &'static str| {
+        let all = names.iter().map(String::as_str).chain([last]);
+        resolved(&map(all.map(|name| (name, leaf(1))).collect()))
+    };
+    assert_eq!(with("last").unwrap().entries().count(), names.len() + 1);
+    let problem = with("k3").err().unwrap().problem;
+    assert!(matches!(problem, DocumentProblem::DuplicateKey { ref key, .. } if key == "k3"), "{problem}");
+}
+
+#[test]
 fn a_merge_of_something_else_than_mappings_is_refused() {
     for value in [leaf(1), Node::List(vec![Element::Node(leaf(1))]), Node::Leaf(Leaf::clear(Scalar::Null))] {
         let problem = resolved(&map(vec![("<<", value)])).err().unwrap().problem;
