@@ -36,6 +36,41 @@ pub struct AuthorityWitness {
     pub root: Option<String>,
     /// The place in Vault, as `init` found it in `regent.yaml`.
     pub vault: Option<WitnessedVault>,
+    /// The clusters; a store in a folder has none.
+    pub clusters: Option<Clusters>,
+    /// `noVaultYet`: `init` was told that there is no Vault to ask for a record.
+    pub no_vault_yet: bool,
+    /// What the handover record says besides; a store in a folder may do without.
+    pub record: Option<RecordFacts>,
+}
+
+/// Which clusters an authority is about, as the uids of their `kube-system` namespaces: a witness that was copied
+/// into another cluster is not evidence there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Clusters {
+    /// `witnessKubeUid`: where the witnesses live.
+    pub witness: String,
+    /// `targetKubeUid`: where the Secrets live.
+    pub target: String,
+}
+
+/// What a handover record holds that no decision of rendering needs; nothing of a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordFacts {
+    /// `gitCommit`: the full id of the commit that was handed over.
+    pub git_commit: String,
+    /// `treeDigest`: over paths and blob ids of the root's encrypted files.
+    pub tree_digest: String,
+    /// `vaultClusterId`.
+    pub vault_cluster_id: String,
+    /// `mountUuid`.
+    pub mount_uuid: String,
+    /// `markerVersion`: the version of the record's key in Vault; 1.
+    pub marker_version: u32,
+    /// `markerCreatedTime`, as Vault says it.
+    pub marker_created_time: String,
+    /// `regentVersion` that made the handover.
+    pub regent_version: String,
 }
 
 /// The place in Vault that an authority was created with.
@@ -71,6 +106,9 @@ pub struct HandoverWitness {
     pub handover: HandoverId,
     /// `documents`: what was handed over.
     pub documents: Vec<ListedDocument>,
+    /// The Authority as this handover leaves it: what completes a mirror that stopped between its two witnesses. A
+    /// store in a folder may do without.
+    pub authority: Option<Box<AuthorityWitness>>,
 }
 
 /// One handed-over document; nothing of a value.
@@ -322,6 +360,14 @@ impl Evidence {
         }
     }
 
+    /// Adds what the Authority's `status` (as JSON, `None` where there is none) says of K's epoch: the documents that
+    /// were imported later, and whether the handover is settled. What speaks of another epoch says nothing here.
+    #[must_use]
+    pub fn with_status(self, status: Option<&[u8]>) -> Self {
+        let (imported, settled) = json::status(status, &self.holder());
+        Self { imported, settled, ..self }
+    }
+
     /// The root that the Authority was created for, where it could be read.
     pub fn recorded_root(&self) -> RecordedRoot {
         match &self.authority {
@@ -442,120 +488,7 @@ fn after_git(epoch: Epoch, supersedes: Option<&HandoverId>, read: Holder) -> Hol
     }
 }
 
-/// Version of the witnesses' JSON. Another one is unreadable: guessing what it means would be a doubt that
-/// counts as permission.
-const SCHEMA: u32 = 1;
-
-/// The Authority as JSON: the fields of the handover record that speak of it.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct AuthorityJson {
-    schema: u32,
-    authority_id: String,
-    authority: AuthorityWord,
-    epoch: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    supersedes: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    handover_id: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    root: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    vault_address: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    vault_namespace: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    mount: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    prefix: Option<String>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum AuthorityWord {
-    Git,
-    Vault,
-}
-
-/// The handover witness as JSON.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct HandoverJson {
-    schema: u32,
-    authority_id: String,
-    authority: AuthorityWord,
-    epoch: u64,
-    handover_id: String,
-    documents: Vec<DocumentJson>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DocumentJson {
-    path: String,
-    name: String,
-    kind: String,
-    class: ListedClass,
-    blob: String,
-}
-
 impl AuthorityWitness {
-    /// Reads the JSON of the authority `name`. Whatever is not exactly a witness of it is unreadable.
-    pub fn from_json(name: &AuthorityName, json: &[u8]) -> Reading<Self> {
-        reading(Self::parse(name, json))
-    }
-
-    fn parse(name: &AuthorityName, json: &[u8]) -> Result<Self, String> {
-        let json: AuthorityJson = parse_json(json)?;
-        schema(json.schema)?;
-        let text = |bad: crate::name::BadName| bad.to_string();
-        let epoch = Epoch::new(json.epoch).map_err(text)?;
-        let supersedes = json.supersedes.as_deref().map(HandoverId::parse).transpose().map_err(text)?;
-        if supersedes.is_some() != (epoch > Epoch::FIRST) {
-            return Err("`supersedes` belongs to exactly the epochs after the first".to_owned());
-        }
-        let handover = json.handover_id.as_deref().map(HandoverId::parse).transpose().map_err(text)?;
-        let holds = match (json.authority, handover) {
-            (AuthorityWord::Git, None) => Holds::Git,
-            (AuthorityWord::Vault, Some(id)) => Holds::Vault(id),
-            (AuthorityWord::Git, Some(_)) => return Err("git with a `handoverId`".to_owned()),
-            (AuthorityWord::Vault, None) => return Err("vault without a `handoverId`".to_owned()),
-        };
-        if let Some(root) = json.root.as_deref().filter(|root| *root != ".") {
-            FilePath::parse(root).map_err(text)?;
-        }
-        let vault = match (json.vault_address, json.vault_namespace, json.mount, json.prefix) {
-            (None, None, None, None) => None,
-            (Some(address), namespace, Some(mount), Some(prefix)) => {
-                Some(WitnessedVault { address, namespace: namespace.unwrap_or_default(), mount, prefix })
-            }
-            _incomplete => return Err("an incomplete place in Vault".to_owned()),
-        };
-        Ok(Self { name: named(name, &json.authority_id)?, holds, epoch, supersedes, root: json.root, vault })
-    }
-
-    /// The witness as JSON, one line a field.
-    pub fn to_json(&self) -> String {
-        let (authority, handover_id) = match &self.holds {
-            Holds::Git => (AuthorityWord::Git, None),
-            Holds::Vault(id) => (AuthorityWord::Vault, Some(id.to_string())),
-        };
-        let vault = self.vault.as_ref();
-        pretty(&AuthorityJson {
-            schema: SCHEMA,
-            authority_id: self.name.to_string(),
-            authority,
-            epoch: u64::from(self.epoch.get()),
-            supersedes: self.supersedes.as_ref().map(ToString::to_string),
-            handover_id,
-            root: self.root.clone(),
-            vault_address: vault.map(|vault| vault.address.clone()),
-            vault_namespace: vault.map(|vault| vault.namespace.clone()),
-            mount: vault.map(|vault| vault.mount.clone()),
-            prefix: vault.map(|vault| vault.prefix.clone()),
-        })
-    }
-
     /// Whether `next` may replace this witness: the same one-way rules as the cluster's schema has. `None` for
     /// `current` is the creation of the first witness.
     pub fn may_follow(current: Option<&Self>, next: &Self) -> Result<(), &'static str> {
@@ -568,6 +501,9 @@ impl AuthorityWitness {
         if next.name != current.name {
             return Err("the authority's name is fixed");
         }
+        if next.clusters != current.clusters {
+            return Err("the clusters are fixed");
+        }
         if next.epoch < current.epoch {
             return Err("the epoch never goes down");
         }
@@ -577,6 +513,9 @@ impl AuthorityWitness {
             }
             return match (&current.holds, &next.holds) {
                 (Holds::Vault(_), _) if next != current => Err("authority is vault: this epoch is final"),
+                (Holds::Git, Holds::Vault(_)) if (&next.root, &next.vault) != (&current.root, &current.vault) => {
+                    Err("a handover moves neither the root nor the place in Vault")
+                }
                 (Holds::Git | Holds::Vault(_), Holds::Git | Holds::Vault(_)) => Ok(()),
             };
         }
@@ -593,91 +532,6 @@ impl AuthorityWitness {
     }
 }
 
-impl HandoverWitness {
-    /// Reads the JSON of the witness of `name`'s `epoch`. Whatever is not exactly that is unreadable.
-    pub fn from_json(name: &AuthorityName, epoch: Epoch, json: &[u8]) -> Reading<Self> {
-        reading(Self::parse(name, epoch, json))
-    }
-
-    fn parse(name: &AuthorityName, epoch: Epoch, json: &[u8]) -> Result<Self, String> {
-        let json: HandoverJson = parse_json(json)?;
-        schema(json.schema)?;
-        if json.epoch != u64::from(epoch.get()) {
-            return Err(format!("a witness of epoch {} where that of {epoch} belongs", json.epoch));
-        }
-        if json.authority != AuthorityWord::Vault {
-            return Err("a handover witness that does not say vault".to_owned());
-        }
-        let handover = HandoverId::parse(&json.handover_id).map_err(|bad| bad.to_string())?;
-        let documents = json.documents.into_iter().map(listed).collect::<Result<_, String>>()?;
-        Ok(Self { name: named(name, &json.authority_id)?, epoch, handover, documents })
-    }
-
-    /// The witness as JSON, one line a field.
-    pub fn to_json(&self) -> String {
-        let document = |listed: &ListedDocument| DocumentJson {
-            path: listed.path.to_string(),
-            name: listed.name.to_string(),
-            kind: listed.kind.clone(),
-            class: listed.class,
-            blob: listed.blob.clone(),
-        };
-        pretty(&HandoverJson {
-            schema: SCHEMA,
-            authority_id: self.name.to_string(),
-            authority: AuthorityWord::Vault,
-            epoch: u64::from(self.epoch.get()),
-            handover_id: self.handover.to_string(),
-            documents: self.documents.iter().map(document).collect(),
-        })
-    }
-}
-
-fn listed(json: DocumentJson) -> Result<ListedDocument, String> {
-    let text = |bad: crate::name::BadName| bad.to_string();
-    Ok(ListedDocument {
-        path: FilePath::parse(&json.path).map_err(text)?,
-        name: SecretName::parse(&json.name).map_err(text)?,
-        kind: json.kind,
-        class: json.class,
-        blob: json.blob,
-    })
-}
-
-fn reading<T>(parsed: Result<T, String>) -> Reading<T> {
-    match parsed {
-        Ok(witness) => Reading::Present(witness),
-        Err(why) => Reading::Unreadable(why),
-    }
-}
-
-fn parse_json<T: serde::de::DeserializeOwned>(json: &[u8]) -> Result<T, String> {
-    serde_json::from_slice(json).map_err(|error| format!("line {}: {}", error.line(), json_problem(&error)))
-}
-
-/// What kind of thing is wrong, without the text that is.
-fn json_problem(error: &serde_json::Error) -> &'static str {
-    match error.classify() {
-        serde_json::error::Category::Io | serde_json::error::Category::Eof => "it ends too early",
-        serde_json::error::Category::Syntax => "it is no JSON",
-        serde_json::error::Category::Data => "it is no witness of this version",
-    }
-}
-
-fn schema(version: u32) -> Result<(), String> {
-    if version == SCHEMA { Ok(()) } else { Err(format!("schema {version}, and this regent reads {SCHEMA}")) }
-}
-
-fn named(expected: &AuthorityName, found: &str) -> Result<AuthorityName, String> {
-    if found == expected.as_str() { Ok(expected.clone()) } else { Err("it is another authority's witness".to_owned()) }
-}
-
-fn pretty(json: &impl Serialize) -> String {
-    // Maps of text keys and finite numbers always serialize.
-    let mut text = serde_json::to_string_pretty(json).unwrap_or_default();
-    text.push('\n');
-    text
-}
-
+mod json;
 #[cfg(test)]
 mod tests;

@@ -35,8 +35,13 @@ pub struct RegentConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "WrittenStore")]
 pub enum Store {
-    /// In the cluster.
-    Kubernetes,
+    /// In a cluster: by default the one in which the pod runs.
+    Kubernetes {
+        /// A kubeconfig, for a process outside.
+        kubeconfig: Option<String>,
+        /// A context of it; else its current one.
+        context: Option<String>,
+    },
     /// On one machine.
     Directory {
         /// The folder.
@@ -139,6 +144,16 @@ pub struct ArgoCd {
     /// Its API server, `host:port`.
     #[serde(deserialize_with = "optional_line")]
     pub server: Option<String>,
+}
+
+impl ArgoCd {
+    /// The plugin as an Application names it: `<name>-<version>`, or the name alone.
+    pub fn plugin(&self) -> String {
+        match self.version.as_str() {
+            "" => self.name.clone(),
+            version => format!("{}-{version}", self.name),
+        }
+    }
 }
 
 /// The `limits` section. Sizes are bytes, or a number with `KiB`, `MiB` or `GiB`; times a number with
@@ -547,6 +562,8 @@ struct Written {
 struct WrittenStore {
     kind: StoreKind,
     path: Option<Line>,
+    kubeconfig: Option<Line>,
+    context: Option<Line>,
 }
 
 enum StoreKind {
@@ -558,8 +575,15 @@ impl TryFrom<WrittenStore> for Store {
     type Error = &'static str;
 
     fn try_from(written: WrittenStore) -> Result<Self, &'static str> {
-        match (written.kind, written.path) {
-            (StoreKind::Kubernetes, None) => Ok(Self::Kubernetes),
+        let WrittenStore { kind, path, kubeconfig, context } = written;
+        match (kind, path) {
+            (StoreKind::Kubernetes, None) => {
+                let text = |Line(text)| text;
+                Ok(Self::Kubernetes { kubeconfig: kubeconfig.map(text), context: context.map(text) })
+            }
+            (StoreKind::Directory, _) if kubeconfig.is_some() || context.is_some() => {
+                Err("`kind: directory` expects neither `kubeconfig` nor `context`")
+            }
             (StoreKind::Directory, Some(Line(path))) => Ok(Self::Directory { path }),
             (StoreKind::Kubernetes, Some(_)) => Err("`kind: kubernetes` expects no `path`"),
             (StoreKind::Directory, None) => Err("`kind: directory` expects `path`"),

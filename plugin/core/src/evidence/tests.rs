@@ -25,11 +25,20 @@ fn authority(number: u64, holds: Holds, supersedes: Option<&str>) -> AuthorityWi
         supersedes: supersedes.map(id),
         root: None,
         vault: None,
+        clusters: None,
+        no_vault_yet: false,
+        record: None,
     }
 }
 
 fn handover(number: u64, handover: &str) -> HandoverWitness {
-    HandoverWitness { name: prod(), epoch: epoch(number), handover: id(handover), documents: vec![document("app/db")] }
+    HandoverWitness {
+        name: prod(),
+        epoch: epoch(number),
+        handover: id(handover),
+        documents: vec![document("app/db")],
+        authority: None,
+    }
 }
 
 fn document(name: &str) -> ListedDocument {
@@ -421,4 +430,116 @@ fn an_authority_moves_one_way() {
     assert!(first(&all[0]) && !first(&all[1]));
     let renamed = AuthorityWitness { name: AuthorityName::parse("test").unwrap(), ..all[1].clone() };
     assert!(AuthorityWitness::may_follow(Some(&all[0]), &renamed).is_err());
+}
+
+/// What a handover in a cluster leaves: the whole record.
+fn recorded(number: u64, handover: &str) -> AuthorityWitness {
+    AuthorityWitness {
+        root: Some("clusters/prod".into()),
+        clusters: Some(Clusters { witness: "uid-1".into(), target: "uid-2".into() }),
+        record: Some(RecordFacts {
+            git_commit: "c".repeat(40),
+            tree_digest: "d".repeat(64),
+            vault_cluster_id: "v".into(),
+            mount_uuid: "m".into(),
+            marker_version: 1,
+            marker_created_time: "2026-01-01T00:00:00Z".into(),
+            regent_version: "0.1.0".into(),
+        }),
+        ..authority(number, Holds::Vault(id(handover)), None)
+    }
+}
+
+#[test]
+fn the_whole_record_survives_its_json_in_both_witnesses() {
+    let whole = recorded(1, A);
+    let read = AuthorityWitness::from_json(&prod(), whole.to_json().as_bytes());
+    assert_eq!(read, Reading::Present(whole.clone()));
+    let witness = HandoverWitness { authority: Some(Box::new(whole)), ..handover(1, A) };
+    let read = HandoverWitness::from_json(&prod(), epoch(1), witness.to_json().as_bytes());
+    assert_eq!(read, Reading::Present(witness));
+}
+
+#[test]
+fn half_a_record_is_unreadable() {
+    let json: serde_json::Value = serde_json::from_str(&recorded(1, A).to_json()).unwrap();
+    for field in [
+        "gitCommit",
+        "treeDigest",
+        "vaultClusterId",
+        "mountUuid",
+        "markerVersion",
+        "markerCreatedTime",
+        "regentVersion",
+        "witnessKubeUid",
+        "targetKubeUid",
+    ] {
+        let mut half = json.clone();
+        assert!(half.as_object_mut().unwrap().remove(field).is_some(), "{field}");
+        let read = AuthorityWitness::from_json(&prod(), half.to_string().as_bytes());
+        assert!(matches!(read, Reading::Unreadable(_)), "{field}: {read:?}");
+    }
+    let mut git = json.clone();
+    git["authority"] = "git".into();
+    git.as_object_mut().unwrap().remove("handoverId");
+    assert!(matches!(AuthorityWitness::from_json(&prod(), git.to_string().as_bytes()), Reading::Unreadable(_)));
+    let mut listed = json;
+    listed["documents"] = serde_json::Value::Array(Vec::new());
+    assert!(matches!(AuthorityWitness::from_json(&prod(), listed.to_string().as_bytes()), Reading::Unreadable(_)));
+}
+
+#[test]
+fn a_handover_moves_nothing_but_the_holder() {
+    let git = AuthorityWitness { holds: Holds::Git, record: None, ..recorded(1, A) };
+    assert_eq!(AuthorityWitness::may_follow(Some(&git), &recorded(1, A)), Ok(()));
+    let place =
+        WitnessedVault { address: "https://v".into(), namespace: String::new(), mount: "m".into(), prefix: "p".into() };
+    let other = Clusters { witness: "uid-3".into(), target: "uid-2".into() };
+    for moved in [
+        AuthorityWitness { root: Some("clusters/test".into()), ..recorded(1, A) },
+        AuthorityWitness { vault: Some(place.clone()), ..recorded(1, A) },
+        AuthorityWitness { clusters: Some(other.clone()), ..recorded(1, A) },
+        AuthorityWitness { clusters: Some(other), ..git.clone() },
+    ] {
+        assert!(AuthorityWitness::may_follow(Some(&git), &moved).is_err(), "{moved:?}");
+    }
+    // `init --move` corrects root and place in Vault while Git rules.
+    let moved = AuthorityWitness { root: Some("clusters/test".into()), vault: Some(place), ..git.clone() };
+    assert_eq!(AuthorityWitness::may_follow(Some(&git), &moved), Ok(()));
+}
+
+#[test]
+fn status_counts_for_the_epoch_and_handover_of_k_alone() {
+    let with = |status: Option<&str>| {
+        let evidence = Evidence {
+            authority: Reading::Present(authority(1, Holds::Vault(id(A)), None)),
+            handovers: [(epoch(1), Reading::Present(handover(1, A))), (epoch(2), Reading::Absent)].into(),
+            ..Evidence::none()
+        };
+        evidence.with_status(status.map(str::as_bytes))
+    };
+    let settled =
+        |number: u64, handover: &str| format!(r#"{{"settled":{{"epoch":{number},"handoverId":"{handover}"}}}}"#);
+    assert!(with(Some(&settled(1, A))).is_settled());
+    for not in [None, Some("{}"), Some(&*settled(2, A)), Some(&*settled(1, B)), Some(r#"{"settled":true}"#), Some("no")]
+    {
+        assert!(!with(not).is_settled(), "{not:?}");
+    }
+    let imported = |key: &str| {
+        format!(
+            r#"{{"heartbeat":7,"conditions":[],"imported":{{"{key}":{{"path":"a.yaml","name":"app/a","kind":"Secret","class":"handover","blob":"b"}}}}}}"#
+        )
+    };
+    let listed = |status: &str| match with(Some(status)).documents() {
+        DocumentList::Readable(documents) => documents.len(),
+        DocumentList::Unreadable => 0,
+    };
+    assert_eq!(listed("{}"), 1);
+    assert_eq!(listed(&imported("1-1")), 2);
+    // Of another epoch, whose number begins with the same digit.
+    assert_eq!(listed(&imported("11-1")), 1);
+    assert_eq!(listed(&imported("2-1")), 1);
+    // A list that cannot be read whole is none.
+    assert_eq!(listed(r#"{"imported":{"1-1":{"path":"../a"}}}"#), 0);
+    assert_eq!(listed("no"), 0);
 }

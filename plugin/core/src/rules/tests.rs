@@ -42,7 +42,7 @@ fn authority(name: &str) -> AuthorityName {
 #[test]
 fn every_key_of_the_schema_is_read() {
     let config = parse(COMPLETE).unwrap();
-    assert_eq!(config.store, Store::Kubernetes);
+    assert_eq!(config.store, Store::Kubernetes { kubeconfig: None, context: None });
     let [rule] = config.rules.as_slice() else { panic!("one rule") };
     assert_eq!((rule.authority.as_str(), rule.bootstrap.as_str()), ("prod", "clusters/prod/regent.yaml"));
     assert_eq!(rule.project.as_deref(), Some("platform"));
