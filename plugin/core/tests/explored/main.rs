@@ -1,0 +1,370 @@
+//! The rules explored, not sampled: every interleaving, up to a depth, of two front doors, a Git that is asked for any
+//! revision, the steps of handovers by two runners and of the rebuilds between them, witnesses that cannot be read or
+//! are deleted, restarts, an etcd that is restored, clusters and Vaults that are lost, and a controller that writes
+//! whatever it ever had in its cache. The model keeps the world ([`world`]) and what can happen ([`steps`]); what is
+//! decided, the real functions decide ([`rules`]).
+//!
+//! What must hold is the table [`INVARIANTS`]. Nothing of it would mean much if the model could not see it broken:
+//! [`REMOVED`] takes one rule after another away and names the invariant that falls.
+//!
+//! Two exceptions are known, and printed. A value of an epoch that Vault held is written again where the witnesses were
+//! taken back, the process had not seen them (it was restarted, or read nothing meanwhile), and the revision has no
+//! `closed`. They are taken back where etcd is restored to before the handover, or where break-glass deletes the
+//! `ConfigMap` of a mirror whose Authority does not say vault yet. `verify` mirrors again.
+#![expect(clippy::unwrap_used, reason = "a test")]
+#![expect(clippy::disallowed_methods, reason = "how long an exploration took is printed")]
+
+mod rules;
+mod steps;
+mod world;
+
+use regent_core::authority::Mode;
+use regent_core::evidence::{Evidence, Holder, Reading};
+use rules::{Rule, Rules};
+use stateright::{Checker, HasDiscoveries, Model, Property};
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::time::Instant;
+use steps::{Fails, Readings, Scope, Step};
+use world::{Cluster, Door, Happened, Phase, REVISIONS, Says, Settled, TakenBack, World, Written, bit};
+
+const SEEN: &str = "no value by a process that has seen its epoch end";
+const SAID: &str = "no value while a witness says vault";
+const EVER: &str = "no value after vault, but for the exceptions";
+const GIVEN: &str = "no value without witnesses that say git";
+const ALIKE: &str = "one authority for all that read the same";
+const STUBS: &str = "who has seen vault gives stubs through any outage";
+const UNDONE: &str = "no rotated value is undone";
+const SETTLED: &str = "once settled, nothing old can come back";
+const OVERWRITTEN: &str = "no record is overwritten";
+const RECORDED: &str = "no witness without a record";
+const LISTED: &str = "no authority says vault without the list";
+const REWRITTEN: &str = "no authority names another handover than before";
+const BESIDE: &str = "no authority beside a witness or a record";
+const GIVEN_UP: &str = "no new epoch while vault holds the old, unless given up by name";
+const WAY_OUT: &str = "every state has a way out";
+
+/// What must hold or be reached, and how it shows in a world.
+type Invariant = (&'static str, fn(&Regent, &World) -> bool);
+
+/// A reading takes a while, and what it says may be over when it ends. So a value is judged by its last reading: there
+/// was a moment in it at which it was true. A reading that begins after Vault took over gives stubs; the lock takes
+/// care of values from those that began before. Where a witness is deleted, or etcd restored, in the middle of that
+/// reading, there may be no such moment: it can combine a witness from before with one from after. That needs
+/// break-glass within milliseconds, and is printed; what is live is guarded by the lock even then.
+const INVARIANTS: [Invariant; 15] = [
+    (SEEN, |_, world| world.wrote().is_none_or(|it| it.epoch() > it.saw)),
+    (SAID, |_, world| world.wrote().is_none_or(|it| it.epoch() > it.since.vault_least || it.since.disturbed)),
+    (EVER, |_, world| {
+        world.wrote().is_none_or(|it| {
+            let exception = it.since.taken_back.is_some() && !it.revision().is_closed() && it.saw < it.epoch();
+            it.epoch() > it.since.vault_ever || exception || it.since.disturbed
+        })
+    }),
+    (GIVEN, |_, world| {
+        world.wrote().is_none_or(|it| it.since.git & bit(it.epoch(), it.revision().line) != 0 || it.since.disturbed)
+    }),
+    (ALIKE, |model, world| {
+        let evidence = world.cluster.evidence();
+        let holder = evidence.holder();
+        let ruled = (0..REVISIONS.len()).filter_map(|revision| model.rules.rule(revision, &holder, &evidence).ok());
+        let modes: Vec<_> = ruled.collect();
+        modes.windows(2).all(|pair| (pair[0] == Mode::Values) == (pair[1] == Mode::Values))
+    }),
+    (STUBS, |model, world| world.doors.iter().all(|door| model.gives_stubs_if_it_must(door))),
+    (UNDONE, |_, world| world.happened != Some(Happened::Undone)),
+    (SETTLED, |_, world| {
+        let old = world.cached || world.doors.iter().any(|door| door.phase == Phase::Answered);
+        world.cluster.settled != Settled::Yes || !old
+    }),
+    (OVERWRITTEN, |_, world| world.happened != Some(Happened::Overwritten)),
+    (RECORDED, |_, world| world.happened != Some(Happened::Unrecorded)),
+    (LISTED, |_, world| world.happened != Some(Happened::Unlisted)),
+    (REWRITTEN, |_, world| world.happened != Some(Happened::Rewritten)),
+    (BESIDE, |_, world| world.happened != Some(Happened::MadeBeside)),
+    (GIVEN_UP, |_, world| world.happened != Some(Happened::VaultStillThere)),
+    (WAY_OUT, |model, world| model.has_way_out(&world.cluster)),
+];
+
+/// What must be reached: without it the invariants could hold because nothing happens.
+const FIRST_VALUES: Invariant = ("values of the first epoch", |_, world| {
+    world.wrote().is_some_and(|it| it.epoch() == 1 && it.since.vault_ever == 0)
+});
+const SECOND_VALUES: Invariant = ("values of the second epoch", |_, world| {
+    world.wrote().is_some_and(|it| it.epoch() == 2 && it.since.vault_ever == 1)
+});
+const ONE_LOST: Invariant = ("an authority lost, and the other witness speaks", |_, world| {
+    world.cluster.authority.is_none() && matches!(world.cluster.truth(), Holder::Vault { .. })
+});
+const DISAGREE: Invariant =
+    ("witnesses that disagree", |_, world| matches!(world.cluster.truth(), Holder::Disagree(_)));
+const SETTLES: Invariant = ("a handover settled", |_, world| world.cluster.settled == Settled::Yes);
+const RESTORED: Invariant = ("the one exception, by an etcd restored to before the handover", |_, world| {
+    world.exception() == Some(TakenBack::Restored)
+});
+const DELETED: Invariant =
+    ("the one exception, by a half-done mirror of which the only witness was deleted", |_, world| {
+        world.exception() == Some(TakenBack::Deleted)
+    });
+const DISTURBED: Invariant = ("a value by a reading in the middle of which a witness was taken away", |_, world| {
+    world.wrote().is_some_and(|it| it.since.disturbed && it.epoch() <= it.since.vault_least)
+});
+
+struct Regent {
+    rules: Rules,
+    scope: Scope,
+    reached: Vec<Invariant>,
+}
+
+impl Regent {
+    fn without(removed: Option<Rule>, scope: Scope) -> Self {
+        Self { rules: Rules::without(removed), scope, reached: Vec::new() }
+    }
+
+    /// Whether a process that has seen Vault take over, and now can read nothing at all, still answers.
+    fn gives_stubs_if_it_must(&self, door: &Door) -> bool {
+        let outage = Evidence { authority: Reading::Unreadable("timeout".into()), ..Evidence::none() };
+        let seen = door.faithful.clone().observe(outage.holder());
+        let Holder::Vault { epoch, .. } = seen else { return true };
+        let mut process = door.clone();
+        (0..REVISIONS.len()).filter(|revision| u32::from(REVISIONS[*revision].epoch) <= epoch.get()).all(|revision| {
+            let holder = self.rules.observe(&mut process, revision, &outage);
+            matches!(self.rules.rule(revision, &holder, &outage), Ok(Mode::Stubs(_)))
+        })
+    }
+
+    /// What a person can do about a state, once the outages are over and the processes are restarted: some revision
+    /// gives values or stubs, or `init` creates the authority; or some revision gives them when break-glass has deleted
+    /// the one witness that is wrong.
+    fn has_way_out(&self, cluster: &Cluster) -> bool {
+        let answers = |cluster: &Cluster| {
+            let evidence = cluster.evidence();
+            let holder = evidence.holder();
+            (0..REVISIONS.len()).any(|revision| self.rules.rule(revision, &holder, &evidence).is_ok())
+        };
+        let without_handover = |epoch: usize| {
+            let mut cluster = *cluster;
+            cluster.handovers[epoch] = None;
+            answers(&cluster)
+        };
+        let deletes = self.rules.stands(Rule::BreakGlassDeletes);
+        cluster.truth() == Holder::None
+            || answers(cluster)
+            || deletes && answers(&Cluster { authority: None, ..*cluster })
+            || deletes && (0..cluster.handovers.len()).any(without_handover)
+    }
+}
+
+impl World {
+    fn wrote(&self) -> Option<Written> {
+        match self.happened {
+            Some(Happened::Values(written)) => Some(written),
+            _ => None,
+        }
+    }
+
+    /// A value of an epoch that Vault had held.
+    fn exception(&self) -> Option<TakenBack> {
+        let written = self.wrote().filter(|it| it.epoch() <= it.since.vault_ever && !it.since.disturbed)?;
+        written.since.taken_back
+    }
+}
+
+impl Written {
+    fn revision(self) -> world::Revision {
+        REVISIONS[usize::from(self.revision)]
+    }
+
+    fn epoch(self) -> u8 {
+        self.revision().epoch
+    }
+}
+
+impl Model for Regent {
+    type State = World;
+    type Action = Step;
+
+    /// Deep states are started from, so that the bound on depth is spent on what may go wrong there.
+    fn init_states(&self) -> Vec<World> {
+        let world = |cluster| World::new(cluster, self.scope.doors, self.scope.runners);
+        let at = |authority, handovers| Cluster { authority: Some(authority), handovers, ..Cluster::default() };
+        let git_1 = at(Says::Git { epoch: 1, line: 0 }, [None; 3]);
+        let half_1 = at(Says::Git { epoch: 1, line: 0 }, [Some(0), None, None]);
+        let vault_1 = at(Says::Vault { epoch: 1, line: 0 }, [Some(0), None, None]);
+        let git_2 = at(Says::Git { epoch: 2, line: 0 }, [Some(0), None, None]);
+        let vault_2 = at(Says::Vault { epoch: 2, line: 0 }, [Some(0), Some(0), None]);
+        let later = |cluster, backup| World { backup: Some(backup), cached: true, ..world(cluster) };
+        vec![
+            world(Cluster::default()),
+            world(git_1),
+            later(half_1, git_1),
+            later(vault_1, git_1),
+            later(git_2, vault_1),
+            later(vault_2, git_1),
+            later(vault_2, git_2),
+        ]
+    }
+
+    fn actions(&self, world: &World, actions: &mut Vec<Step>) {
+        steps::steps(&self.rules, self.scope, world, actions);
+    }
+
+    fn next_state(&self, last: &World, step: Step) -> Option<World> {
+        steps::next(&self.rules, last, step)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        let always = INVARIANTS.into_iter().map(|(name, holds)| Property::always(name, holds));
+        always.chain(self.reached.iter().map(|(name, reached)| Property::sometimes(name, *reached))).collect()
+    }
+}
+
+/// Explores, and prints how much that was.
+fn explore(scope: Scope, depth: usize, reached: &[Invariant]) {
+    let start = Instant::now();
+    let model = Regent { reached: reached.to_vec(), ..Regent::without(None, scope) };
+    let checker = model.checker().target_max_depth(depth).spawn_bfs().join();
+    say(&format!(
+        "doors and runners: {} each, readings {:?}: {} states, {} unique, depth {}, {:.1} s",
+        scope.doors,
+        scope.readings,
+        checker.state_count(),
+        checker.unique_state_count(),
+        checker.max_depth(),
+        start.elapsed().as_secs_f64()
+    ));
+    checker.assert_properties();
+}
+
+/// Prints, also where a test passes: unlike `println`, this is not captured.
+fn say(line: &str) {
+    std::io::stdout().write_all(format!("{line}\n").as_bytes()).unwrap();
+}
+
+/// The shortest way to a state in which an invariant falls, or one that must be reached is: how many steps, and
+/// which. One thread alone explores in order of length, but the checker keeps the last of what it finds at once; so it
+/// is asked for one length after another.
+fn shortest(model: impl Fn() -> Regent, name: &'static str) -> Option<(usize, String)> {
+    (2..=MOST_STEPS + 2).find_map(|depth| {
+        let checker = model().checker().target_max_depth(depth);
+        let checker = checker.finish_when(HasDiscoveries::AnyOf(BTreeSet::from([name]))).spawn_bfs().join();
+        let path = checker.discovery(name)?.into_vec();
+        let steps: Vec<_> = path.iter().filter_map(|(_, step)| step.as_ref()).map(|step| format!("{step:?}")).collect();
+        let from = path.first().map(|(world, _)| world.cluster.truth().to_string()).unwrap_or_default();
+        Some((steps.len(), format!("from {from}: {}", steps.join(", "))))
+    })
+}
+
+/// Longest story that is looked for; all of those below are shorter.
+const MOST_STEPS: usize = 8;
+
+/// Everything at once. Doors do not hear of each other, nor runners but through Vault and the cluster, so what two of
+/// them break together is little more than what one breaks: the scopes below have one of each, and go deeper.
+const EVERYTHING: Scope = Scope { doors: 2, runners: 2, readings: Readings::Whole, without: |_| false };
+
+/// One of each, and every step.
+const ONE_OF_EACH: Scope = Scope { doors: 1, runners: 1, ..EVERYTHING };
+
+/// Handovers, losses and rebuilds; no controllers.
+const REBUILDS: Scope =
+    Scope { without: |step| matches!(step, Step::Apply | Step::Rotate | Step::Purge | Step::Settle), ..ONE_OF_EACH };
+
+/// Controllers and their caches; no outages, and of the losses only those of etcd and of the Authority.
+const CONTROLLERS: Scope = Scope {
+    without: |step| {
+        let outage = matches!(step, Step::Read { fails, .. } if fails != Fails::Nothing);
+        outage || matches!(step, Step::DeleteHandover(_) | Step::NewCluster | Step::NewVault | Step::Verify { .. })
+    },
+    ..ONE_OF_EACH
+};
+
+/// Readings in the middle of which anything may be written, deleted or restored.
+const TORN_READINGS: Scope = Scope {
+    readings: Readings::Torn,
+    without: |step| (REBUILDS.without)(step) || matches!(step, Step::NewCluster | Step::NewVault | Step::Init { .. }),
+    ..ONE_OF_EACH
+};
+
+// The bound of each is a number of states on a path, counted from each of the starting states; the last is not looked
+// at. Which revision a request is for and whether a witness can be read are part of its step, so two steps are a whole
+// answer, four a handover, one a rebuild. A longer story passes through what is a starting state here, as far as
+// processes forget, and is found from there. Each step more costs two to three times as much.
+
+#[test]
+fn everything_at_once_brings_no_value_back() {
+    explore(EVERYTHING, 8, &[FIRST_VALUES, SECOND_VALUES, ONE_LOST, SETTLES, RESTORED, DELETED]);
+}
+
+#[test]
+fn no_rebuild_brings_a_value_back() {
+    explore(REBUILDS, 10, &[FIRST_VALUES, SECOND_VALUES, ONE_LOST, DISAGREE, RESTORED, DELETED]);
+}
+
+#[test]
+fn no_controller_brings_a_value_back() {
+    explore(CONTROLLERS, 14, &[FIRST_VALUES, SECOND_VALUES, ONE_LOST, SETTLES, RESTORED]);
+}
+
+#[test]
+fn no_torn_reading_brings_a_value_back() {
+    explore(TORN_READINGS, 11, &[FIRST_VALUES, SECOND_VALUES, ONE_LOST, RESTORED, DELETED, DISTURBED]);
+}
+
+#[test]
+fn the_exceptions_are_known() {
+    for (scope, exception) in [(REBUILDS, RESTORED), (REBUILDS, DELETED), (TORN_READINGS, DISTURBED)] {
+        let (name, _) = exception;
+        let model = || Regent { reached: vec![exception], ..Regent::without(None, scope) };
+        let (steps, path) = shortest(model, name).unwrap();
+        say(&format!("{name}: steps: {steps}, {path}"));
+    }
+}
+
+/// A rule, and the invariant that falls without it.
+const REMOVED: [(Rule, &str); 33] = [
+    (Rule::UnreadableIsUnknown, SAID),
+    (Rule::EitherWitnessCounts, SAID),
+    (Rule::NextEpochIsLookedFor, SAID),
+    (Rule::PreviousEpochIsLookedAt, GIVEN),
+    (Rule::Memory, SEEN),
+    (Rule::Memory, STUBS),
+    (Rule::MemoryOfGit, SEEN),
+    (Rule::DisagreeIsAnError, SAID),
+    (Rule::EpochFits, SAID),
+    (Rule::SupersedesFits, GIVEN),
+    (Rule::ClosedCounts, EVER),
+    (Rule::SecondReading, SAID),
+    (Rule::SecondReadingSucceeds, SAID),
+    (Rule::OtherMovesAreErrors, SAID),
+    (Rule::NextEpochIsRefused, ALIKE),
+    (Rule::SupersedesIsFixed, REWRITTEN),
+    (Rule::VaultIsFinal, UNDONE),
+    (Rule::EpochOnlyRises, UNDONE),
+    (Rule::NewEpochSupersedes, UNDONE),
+    (Rule::VaultByAccountOnly, RECORDED),
+    (Rule::BreakGlassDeletes, WAY_OUT),
+    (Rule::Lock, UNDONE),
+    (Rule::LockWithoutAuthority, UNDONE),
+    (Rule::CheckAndSet, OVERWRITTEN),
+    (Rule::MirrorFromBelow, SAID),
+    (Rule::RecordFirst, RECORDED),
+    (Rule::HandoverWitnessFirst, LISTED),
+    (Rule::InitLooksForWitnesses, BESIDE),
+    (Rule::InitLooksForWitnesses, UNDONE),
+    (Rule::VaultIsAsked, GIVEN_UP),
+    (Rule::VaultIsAsked, BESIDE),
+    (Rule::SettledWaitsForAnswers, SETTLED),
+    (Rule::SettledWaitsForCaches, SETTLED),
+];
+
+#[test]
+fn every_rule_is_needed() {
+    for (invariant, _) in INVARIANTS {
+        assert!(REMOVED.iter().any(|(_, falls)| *falls == invariant), "nothing shows `{invariant}` broken");
+    }
+    for (rule, invariant) in REMOVED {
+        let fallen = shortest(|| Regent::without(Some(rule), ONE_OF_EACH), invariant);
+        let (steps, path) = fallen.unwrap_or_else(|| panic!("without {rule:?} nothing shows that {invariant}"));
+        say(&format!("without {rule:?} falls `{invariant}`: steps: {steps}, {path}"));
+    }
+}
