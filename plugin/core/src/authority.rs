@@ -273,7 +273,7 @@ fn check_place(bootstrap: Option<&Bootstrap>, place: &Place) -> Result<(), Autho
 }
 
 /// E, S and `closed`, as an error shows them.
-fn written(bootstrap: &Bootstrap) -> String {
+pub(crate) fn written(bootstrap: &Bootstrap) -> String {
     let clause = |word, id: Option<&HandoverId>| id.map(|id| format!(", {word} {}", id.short())).unwrap_or_default();
     let closed = bootstrap.closed.as_ref().filter(|_| bootstrap.closed_counts());
     format!(

@@ -1,12 +1,14 @@
 //! Manifests: the last form, and the one exit for their bytes.
 
 use crate::after::Stub;
+use crate::bootstrap;
 use crate::gate::{self, Exit, GateProblem, Permit};
 use crate::guard;
-use crate::name::{AuthorityName, FilePath};
+use crate::name::{AuthorityName, FilePath, SecretName};
 use crate::object::{Meta, Problem};
 use crate::refusal::{DocumentProblem, Refusal};
 use crate::render::{Class, Door};
+use crate::restore::Restoration;
 use crate::secret::Data;
 use regent_sops::envelope::Envelope;
 use regent_sops::{Branch, Element, Item, Leaf, Node, Origin, Plaintext, Scalar};
@@ -123,6 +125,61 @@ impl Manifest {
             Exit::Bytes => written(&self.file, &self.tree, encoding),
             Exit::Described => Err(Refusal::Unasked),
         }
+    }
+
+    /// The Secret that it holds with values, by name.
+    pub fn secret_name(&self) -> Option<SecretName> {
+        let Identity { api_version, kind, namespace, name } = &self.identity;
+        let holds = api_version == "v1" && kind == "Secret" && self.content == Content::Values;
+        let full = |namespace: &String| SecretName::parse(&format!("{namespace}/{name}")).ok();
+        namespace.as_ref().filter(|_| holds).and_then(full)
+    }
+
+    /// Whether it holds this Secret's values.
+    pub(crate) fn is_secret(&self, name: &SecretName) -> bool {
+        self.secret_name().as_ref() == Some(name)
+    }
+
+    /// Whether a live Secret has exactly these values: base64 by key, as the API server gives them. All of them are
+    /// compared, none with an early end.
+    pub fn has_data(&self, live: &BTreeMap<String, Plaintext>) -> bool {
+        self.has_values(|key, base64| live.get(key).is_some_and(|live| live.same_bytes(base64)), live.len())
+    }
+
+    /// Whether Vault's copy has exactly these values: one field a key, text as it is or in the encoding that
+    /// `regent.yaml` gives it. A field that is no text (`None`) is another value. Compared as [`Self::has_data`] does.
+    pub fn has_fields(
+        &self,
+        fields: &BTreeMap<String, Option<Plaintext>>,
+        encoding: Option<bootstrap::Encoding>,
+    ) -> bool {
+        let same = |key: &str, base64: &Plaintext| {
+            let Some(Some(field)) = fields.get(key) else { return false };
+            match encoding {
+                Some(bootstrap::Encoding::Base64) => field.same_bytes(base64),
+                None => base64.decode_base64().is_some_and(|value| value.same_bytes(field)),
+            }
+        };
+        self.has_values(same, fields.len())
+    }
+
+    /// Whether every value of `data` is the `same` as another's of that key, who has `count` of them.
+    fn has_values(&self, same: impl Fn(&str, &Plaintext) -> bool, count: usize) -> bool {
+        let Some(Node::Map(data)) = self.tree.get("data") else { return false };
+        let (mut all_same, mut values) = (true, 0);
+        for entry in data.entries() {
+            values += 1;
+            all_same &= match &entry.value {
+                Node::Leaf(Leaf { scalar: Scalar::Text(base64), .. }) => same(&entry.key, base64),
+                Node::Leaf(_) | Node::Map(_) | Node::List(_) => false,
+            };
+        }
+        all_same && values == count
+    }
+
+    /// The same, allowed to leave: the one way in which a value leaves once Vault rules. A restoration is for one Secret.
+    pub fn restored(self, restoration: &Restoration) -> Result<Self, Refusal> {
+        if self.is_secret(restoration.name()) { Ok(Self { exit: Exit::Bytes, ..self }) } else { Err(Refusal::Unasked) }
     }
 
     /// What differs from `old`, an earlier manifest of the same object, in the order of paths.
@@ -465,5 +522,66 @@ mod tests {
     fn a_preview_shows_the_type_of_a_secret() {
         let tree = preview("v1", "Secret", ("type", decrypted("kubernetes.io/tls")));
         assert_eq!(tree.public_text(&["type"]), Some("kubernetes.io/tls"));
+    }
+
+    /// Of `app/db` with these values, from where nobody was asked.
+    fn described_secret(values: &[(&str, &str)]) -> Manifest {
+        let leaf = |text: &str| Leaf {
+            scalar: Scalar::Text(Plaintext::new(text.into()).to_base64()),
+            origin: Origin::Decrypted,
+        };
+        let data = values.iter().map(|(key, value)| ((*key).to_owned(), Node::Leaf(leaf(value))));
+        let mut tree = Branch::default();
+        tree.set("data", Node::Map(Branch::from_entries(data)));
+        let identity = Identity {
+            api_version: "v1".into(),
+            kind: "Secret".into(),
+            namespace: Some("app".into()),
+            name: "db".into(),
+        };
+        let file = FilePath::parse("db.yaml").unwrap();
+        Manifest { file, identity, class: Class::Handover, content: Content::Values, tree, exit: Exit::Described }
+    }
+
+    #[test]
+    fn live_values_are_the_same_only_key_by_key() {
+        let manifest = described_secret(&[("a", "1"), ("b", "2")]);
+        let has = |live: &[(&str, &str)]| {
+            let live = live.iter().map(|(key, value)| ((*key).to_owned(), Plaintext::new((*value).into()).to_base64()));
+            manifest.has_data(&live.collect())
+        };
+        assert!(has(&[("a", "1"), ("b", "2")]));
+        for other in [
+            &[][..],
+            &[("a", "1")],
+            &[("a", "1"), ("b", "3")],
+            &[("a", "1"), ("b", "2"), ("c", "3")],
+            &[("a", "1"), ("c", "2")],
+        ] {
+            assert!(!has(other), "{other:?}");
+        }
+        assert!(described_secret(&[]).has_data(&BTreeMap::new()));
+    }
+
+    #[test]
+    fn vaults_fields_are_text_or_what_regent_yaml_says() {
+        let manifest = described_secret(&[("a", "value")]);
+        let has = |field: Option<&str>, encoding| {
+            let field = field.map(|text| Plaintext::new(text.into()));
+            manifest.has_fields(&BTreeMap::from([("a".to_owned(), field)]), encoding)
+        };
+        let base64 = Some(bootstrap::Encoding::Base64);
+        assert!(has(Some("value"), None) && has(Some("dmFsdWU="), base64));
+        assert!(
+            !has(Some("dmFsdWU="), None) && !has(Some("value"), base64) && !has(None, None) && !has(Some(""), None)
+        );
+        assert!(!manifest.has_fields(&BTreeMap::new(), None));
+    }
+
+    #[test]
+    fn what_nobody_was_asked_about_does_not_leave() {
+        #[expect(clippy::disallowed_methods, reason = "a test of the exit")]
+        let left = described_secret(&[]).into_bytes(Encoding::Json);
+        assert!(matches!(left, Err(Refusal::Unasked)));
     }
 }

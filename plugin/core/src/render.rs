@@ -101,18 +101,52 @@ pub fn render(request: &Request<'_>) -> Result<Vec<Manifest>, Refusal> {
             chunk.par_iter().map(answer).collect()
         };
         for (input, answer) in chunk.iter().zip(answers) {
-            let refuse = |problem| {
-                let problem = told(input, problem).problem;
-                if problem == DocumentProblem::Sops(regent_sops::Error::Stopped) {
-                    return Refusal::Stopped;
-                }
-                Refusal::Document { file: input.path.clone(), problem }
-            };
-            manifests.extend(answer.map_err(refuse)?);
+            manifests.extend(answer.map_err(|problem| refusal(input, problem))?);
         }
     }
     unique(&manifests)?;
     Ok(manifests)
+}
+
+/// The Secret of this name, opened: for a person who compares it or brings it back. Of the root only what may hold it is
+/// opened, so that no other file stands in the way: a file that shows the name, or the one that the handover lists where
+/// names are encrypted. `None` where no file holds it.
+pub fn one(request: &Request<'_>, name: &SecretName, listed: &FilePath) -> Result<Option<Manifest>, Refusal> {
+    // What is wrong with other files of the folder is not asked about here.
+    let (inputs, _) = files::inputs(request.files, request.folder, request.bootstrap, request.limits);
+    let scope = Scope { bootstrap: request.bootstrap, namespaces: request.namespaces };
+    let mut found = Vec::new();
+    for input in inputs.iter().filter(|input| may_hold(request, &scope, input, name, listed)) {
+        let manifests = values(request, &scope, input).map_err(|problem| refusal(input, problem))?;
+        found.extend(manifests.into_iter().filter(|manifest| manifest.is_secret(name)));
+    }
+    unique(&found)?;
+    Ok(found.pop())
+}
+
+/// Whether a file shows a Secret of this name, or hides its names and is the listed one. One that cannot be parsed is
+/// only asked about where it is the listed one.
+fn may_hold(request: &Request<'_>, scope: &Scope<'_>, input: &Input<'_>, name: &SecretName, listed: &FilePath) -> bool {
+    let is_listed = input.path == listed;
+    let Form::Manifest(format) = input.form else { return is_listed };
+    let Ok(Document::Sealed(sealed)) = Document::parse(input.bytes, format, request.limits) else { return is_listed };
+    objects(sealed.documents(), View::Sealed).iter().any(|object| {
+        let Ok(object) = object else { return is_listed };
+        let Ok(Some(meta)) = object.meta() else { return is_listed };
+        let namespace = scope.namespace(object, &meta, input.namespace.as_deref());
+        meta.is_secret()
+            && meta.name == name.name()
+            && namespace.is_ok_and(|it| it.as_deref() == Some(name.namespace().as_str()))
+    })
+}
+
+/// A problem of one file as a refusal of the answer.
+fn refusal(input: &Input<'_>, problem: Problem) -> Refusal {
+    let problem = told(input, problem).problem;
+    if let DocumentProblem::Sops(regent_sops::Error::Stopped) = problem {
+        return Refusal::Stopped;
+    }
+    Refusal::Document { file: input.path.clone(), problem }
 }
 
 /// Files that a kustomization above the asked folder puts into another namespace than the folder's own
