@@ -16,7 +16,7 @@ pub(crate) mod socket;
 mod stream;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use regent_core::Refusal;
@@ -24,11 +24,13 @@ use regent_core::authority::{self, Mode, Place, Recheck};
 use regent_core::bootstrap::Bootstrap;
 use regent_core::emit::{Encoding, Manifest};
 use regent_core::files::{Content, Files};
-use regent_core::name::{AuthorityName, FilePath, Namespace};
+use regent_core::name::{AuthorityName, Epoch, FilePath, Namespace};
 use regent_core::render::{self, Door};
 use regent_core::rules::ConfigLimits;
 use regent_sops::{DataKeys, Keyring, Limits, Opener, Stop};
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument as _;
 
@@ -209,6 +211,12 @@ impl Shared {
 }
 
 impl Shared {
+    /// The epoch in the authority's last `regent.yaml`.
+    fn known_epoch(&self, authority: &AuthorityName) -> Option<Epoch> {
+        let known = self.bootstraps.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(authority).map(|parsed| parsed.bootstrap.epoch)
+    }
+
     /// The root's `regent.yaml`, parsed again only where its bytes changed.
     fn bootstrap(&self, authority: &AuthorityName, files: &Files) -> Result<Option<Arc<Bootstrap>>, Failure> {
         let path = FilePath::parse(BOOTSTRAP).map_err(|_| Failure::Bug)?;
@@ -252,6 +260,9 @@ struct Job {
 struct Audit {
     application: Option<Arc<Application>>,
     authority: String,
+    /// K when the request arrived, once that is known.
+    asked: Arc<OnceLock<String>>,
+    /// K that the answer follows.
     holder: String,
     names: Vec<String>,
     keys: Vec<String>,
@@ -298,8 +309,7 @@ impl Job {
         Ok(manifests)
     }
 
-    /// Reads the metadata, finds the rule and asks the witnesses for the first time: before any byte of the upload
-    /// is looked at.
+    /// Reads the metadata, finds the rule and asks the witnesses for the first time.
     async fn admit(&mut self, stream: &mut Streaming<AppStreamRequest>) -> Result<Admitted, Failure> {
         let application = Arc::new(Application::parse(&stream::metadata(stream).await?)?);
         self.audit.application = Some(Arc::clone(&application));
@@ -309,10 +319,15 @@ impl Job {
         self.audit.authority = rule.authority.to_string();
         let namespaces = application.namespaces(rule)?;
         let start = application.start()?;
-        let observed = self.shared.witnesses.read(loaded.store(), &rule.authority);
-        self.audit.holder = observed.holder.to_string();
+        let hint = self.shared.known_epoch(&rule.authority);
         let (shared, stop) = (Arc::clone(&self.shared), Arc::clone(&self.stop));
-        Ok(Admitted { shared, stop, application, loaded, position, namespaces, start, observed })
+        let observing = {
+            let (shared, loaded, authority) = (Arc::clone(&shared), Arc::clone(&loaded), rule.authority.clone());
+            // The question is out before the upload is, and the answer comes while that is taken in.
+            tokio::spawn(async move { shared.witnesses.read(loaded.store(), &authority, hint).await })
+        };
+        let asked = Arc::clone(&self.audit.asked);
+        Ok(Admitted { shared, stop, application, loaded, position, namespaces, start, observing, asked })
     }
 
     /// Until when values may leave; `None` where there are none.
@@ -347,7 +362,8 @@ impl Job {
             Answer::Refused(code) => ("refused", code),
             Answer::Abandoned => ("abandoned", Code::Late),
         };
-        let Audit { application, authority, holder, names, keys, .. } = &self.audit;
+        let Audit { application, authority, asked, holder, names, keys, .. } = &self.audit;
+        let holder = asked.get().filter(|_| holder.is_empty()).unwrap_or(holder);
         let application = application.as_deref();
         let of = |field: fn(&Application) -> &str| application.map(field).unwrap_or_default();
         tracing::info!(
@@ -393,7 +409,9 @@ struct Admitted {
     /// The folder of the repository at which the upload starts, `""` for its top.
     start: String,
     /// The witnesses when the request arrived.
-    observed: Observed,
+    observing: JoinHandle<Observed>,
+    /// For the audit log.
+    asked: Arc<OnceLock<String>>,
 }
 
 /// An answer, and what the audit log says of it.
@@ -420,11 +438,16 @@ struct Root {
 impl Admitted {
     /// Renders what was uploaded. The witnesses are asked again when everything is ready to leave: if Vault took
     /// over meanwhile, the answer is the stubs, and not one of the values.
-    fn render(&self, upload: Upload) -> Result<Rendered, Failure> {
+    fn render(mut self, upload: Upload) -> Result<Rendered, Failure> {
         let root = self.root(upload)?;
-        let rendered = self.rendering(&root, &self.observed);
-        let now = self.shared.witnesses.read(self.loaded.store(), &self.loaded.rule(self.position).authority);
-        let recheck = authority::recheck(&self.observed.holder, &now.holder);
+        let first = Handle::current().block_on(&mut self.observing).map_err(|_| Failure::Bug)?;
+        drop(self.asked.set(first.holder.to_string()));
+        // Of a root that was never seen before: only now its epoch is known.
+        let observed = if first.covers(root.bootstrap.epoch) { first } else { self.look(&root) };
+        let observed = &observed;
+        let rendered = self.rendering(&root, observed);
+        let now = self.look(&root);
+        let recheck = authority::recheck(&observed.holder, &now.holder);
         let is_current = self.shared.current.get().is_ok_and(|current| Arc::ptr_eq(&current, &self.loaded));
         if recheck != Ok(Recheck::Same) || !is_current {
             // What was unwrapped meanwhile, for a holder or with keys that are none any more, is not kept.
@@ -439,6 +462,13 @@ impl Admitted {
             // What was wrong before is still the reason.
             Err(moved) => rendered.and_then(|_values| Err(Refusal::from(moved).into())),
         }
+    }
+
+    /// Asks the witnesses, from a thread that may wait.
+    fn look(&self, root: &Root) -> Observed {
+        let authority = &self.loaded.rule(self.position).authority;
+        let reading = self.shared.witnesses.read(self.loaded.store(), authority, Some(root.bootstrap.epoch));
+        Handle::current().block_on(reading)
     }
 
     /// Finds the root that the rule is for, and in it the folder that the Application names.

@@ -1,8 +1,10 @@
 //! The operator's file and every environment variable, in one place.
 
-use crate::cli::StoreArgs;
+use crate::cli::{ClusterArgs, StoreArgs};
+use crate::cluster::Access;
 use crate::failure::Failure;
-use regent_core::rules::{RegentConfig, Store};
+use crate::witnesses::Store;
+use regent_core::rules::{self, RegentConfig};
 use std::ffi::OsString;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -30,19 +32,36 @@ pub(crate) const HOME: &str = "HOME";
 /// The folder of Argo CD's plugin sockets; the repo-server reads it too.
 pub(crate) const ARGOCD_PLUGINSOCKFILEPATH: &str = "ARGOCD_PLUGINSOCKFILEPATH";
 
+/// CA certificates of Vault, by Vault's own name.
+pub(crate) const VAULT_CACERT: &str = "VAULT_CACERT";
+/// The same by OpenBao's name.
+pub(crate) const BAO_CACERT: &str = "BAO_CACERT";
+
+/// Kubeconfig files, as `kubectl` has it.
+pub(crate) const KUBECONFIG: &str = "KUBECONFIG";
 /// Set by Kubernetes in every pod.
 pub(crate) const KUBERNETES_SERVICE_HOST: &str = "KUBERNETES_SERVICE_HOST";
 
 /// Every environment variable that is read; nothing else in this program asks the environment, save
 /// the libraries that the last entries name.
-pub(crate) const ENVIRONMENT: [Variable; 12] = [
+pub(crate) const ENVIRONMENT: [Variable; 19] = [
     Variable { name: REGENT_CONFIG, meaning: "the operator's file, as `--config`" },
     Variable { name: SOPS_AGE_KEY, meaning: "age identities, one a line (not read where `-i` is given)" },
     Variable { name: SOPS_AGE_KEY_FILE, meaning: "a file of age identities (not read where `-i` is given)" },
     Variable { name: SOPS_AGE_SSH_PRIVATE_KEY_FILE, meaning: "an SSH private key (not read where `-i` is given)" },
     Variable { name: XDG_CONFIG_HOME, meaning: "where `sops/age/keys.txt` is looked for; default `~/.config`" },
-    Variable { name: HOME, meaning: "where `.config/sops/age/keys.txt` and `.ssh/id_*` are looked for" },
+    Variable {
+        name: HOME,
+        meaning: "where `.config/sops/age/keys.txt`, `.ssh/id_*` and `.kube/config` are looked for",
+    },
     Variable { name: KUBERNETES_SERVICE_HOST, meaning: "set: `serve` runs in a pod, and takes no store in a folder" },
+    Variable { name: "KUBERNETES_SERVICE_PORT", meaning: "with it: where a pod finds the API server" },
+    Variable { name: KUBECONFIG, meaning: "kubeconfig files; default `~/.kube/config`" },
+    Variable { name: "HTTPS_PROXY", meaning: "proxy to the API server, where the kubeconfig names none" },
+    Variable { name: "NO_PROXY", meaning: "hosts that are reached without it" },
+    Variable { name: "SSL_CERT_FILE", meaning: "CA certificates for Vault instead of the system's" },
+    Variable { name: VAULT_CACERT, meaning: "CA certificates for Vault" },
+    Variable { name: BAO_CACERT, meaning: "the same, by OpenBao's name" },
     Variable { name: "PATH", meaning: "where `age-plugin-NAME` programs are looked for" },
     Variable { name: ARGOCD_PLUGINSOCKFILEPATH, meaning: "where Argo CD looks for the sockets of plugins" },
     Variable { name: "NO_COLOR", meaning: "set to anything: no colours (`--color` wins)" },
@@ -64,21 +83,56 @@ pub(crate) fn load(path: &Path) -> Result<RegentConfig, Failure> {
     Ok(RegentConfig::parse(&path.display().to_string(), &bytes).map_err(regent_core::Refusal::from)?)
 }
 
-/// The folder of the embedded authority store: `--store`, else what the operator's file says. `None`
-/// where neither is given. A relative path in the file counts from the file's own folder, so that it
-/// means the same wherever regent is started.
-pub(crate) fn store_folder(args: &StoreArgs, config: Option<&RegentConfig>) -> Result<Option<PathBuf>, Failure> {
+/// Where the authority is kept: `--store` or the cluster's options, else what the operator's file says. `None` where
+/// nothing is given. A relative path in the file counts from the file's own folder, so that it means the same wherever
+/// regent is started.
+pub(crate) fn store(args: &StoreArgs, config: Option<&RegentConfig>) -> Option<Store> {
     if let Some(store) = &args.store {
-        return Ok(Some(store.clone()));
+        return Some(Store::Folder(store.clone()));
     }
-    let (Some(file), Some(config)) = (&args.config, config) else { return Ok(None) };
-    match &config.store {
-        Store::Directory { path } => Ok(Some(beside(file, path))),
-        Store::Kubernetes => Err(Failure::Usage(format!(
-            "{} keeps the authority in a cluster (`store: {{ kind: kubernetes }}`), which this command cannot ask; \
-             `--store DIR` names a store on this machine",
-            file.display()
-        ))),
+    let typed = typed(&args.cluster);
+    let (Some(file), Some(config)) = (&args.config, config) else {
+        return (typed != Access::default()).then_some(Store::Cluster(typed));
+    };
+    Some(match store_in(file, &config.store) {
+        // Whoever names a cluster, or an identity in it, means a cluster.
+        Store::Folder(folder) if typed == Access::default() => Store::Folder(folder),
+        Store::Folder(_) => Store::Cluster(typed),
+        Store::Cluster(written) => Store::Cluster(over(typed, written)),
+    })
+}
+
+/// The cluster for who asks nothing but a cluster: the options', else the one in the operator's file.
+pub(crate) fn access(args: &ClusterArgs, file: Option<(&Path, &RegentConfig)>) -> Access {
+    match file.map(|(file, config)| store_in(file, &config.store)) {
+        Some(Store::Cluster(written)) => over(typed(args), written),
+        Some(Store::Folder(_)) | None => typed(args),
+    }
+}
+
+fn typed(args: &ClusterArgs) -> Access {
+    let ClusterArgs { kubeconfig, context, user, groups } = args.clone();
+    Access { kubeconfig, context, user, groups }
+}
+
+/// What is typed goes before what is written. A context belongs to its kubeconfig: that of another one is none.
+fn over(typed: Access, written: Access) -> Access {
+    Access {
+        context: if typed.kubeconfig.is_some() { typed.context } else { typed.context.or(written.context) },
+        kubeconfig: typed.kubeconfig.or(written.kubeconfig),
+        ..typed
+    }
+}
+
+/// The store that the operator's file `file` names.
+pub(crate) fn store_in(file: &Path, store: &rules::Store) -> Store {
+    match store {
+        rules::Store::Directory { path } => Store::Folder(beside(file, path)),
+        rules::Store::Kubernetes { kubeconfig, context } => Store::Cluster(Access {
+            kubeconfig: kubeconfig.as_deref().map(|kubeconfig| beside(file, kubeconfig)),
+            context: context.clone(),
+            ..Access::default()
+        }),
     }
 }
 
@@ -100,4 +154,67 @@ pub(crate) fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> 
         });
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES: &str =
+        r#""rules":[{"authority":"prod","bootstrap":"regent.yaml","namespaces":["*"],"identities":["/k"]}]"#;
+
+    fn file(store: &str) -> RegentConfig {
+        let text = format!(r#"{{"apiVersion":"regent.dev/v1alpha1","kind":"RegentConfig","store":{store},{RULES}}}"#);
+        RegentConfig::parse("config.yaml", text.as_bytes()).unwrap()
+    }
+
+    fn cluster(kubeconfig: &str, context: &str, user: &str) -> Access {
+        let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        Access {
+            kubeconfig: given(kubeconfig).map(PathBuf::from),
+            context: given(context),
+            user: given(user),
+            groups: Vec::new(),
+        }
+    }
+
+    fn typed(kubeconfig: &str, context: &str, user: &str) -> ClusterArgs {
+        let Access { kubeconfig, context, user, groups } = cluster(kubeconfig, context, user);
+        ClusterArgs { kubeconfig, context, user, groups }
+    }
+
+    const FOLDER: &str = r#"{"kind":"directory","path":"store"}"#;
+    const WRITTEN: &str = r#"{"kind":"kubernetes","kubeconfig":"kube/hub","context":"hub"}"#;
+
+    #[test]
+    fn the_store_is_what_is_typed_before_what_is_written() {
+        let of = |store: Option<&str>, cluster: ClusterArgs, written: Option<&str>| {
+            let config = written.map(file);
+            let path = written.map(|_| PathBuf::from("/etc/regent/config.yaml"));
+            super::store(&StoreArgs { config: path, store: store.map(PathBuf::from), cluster }, config.as_ref())
+        };
+        let none = || typed("", "", "");
+        assert_eq!(of(None, none(), None), None);
+        assert_eq!(of(Some("/s"), none(), Some(WRITTEN)), Some(Store::Folder("/s".into())));
+        assert_eq!(of(None, typed("", "eu", ""), None), Some(Store::Cluster(cluster("", "eu", ""))));
+        // A relative path counts from the file's own folder.
+        assert_eq!(of(None, none(), Some(FOLDER)), Some(Store::Folder("/etc/regent/store".into())));
+        let hub = "/etc/regent/kube/hub";
+        assert_eq!(of(None, none(), Some(WRITTEN)), Some(Store::Cluster(cluster(hub, "hub", ""))));
+        // Whoever names a cluster, or somebody in it, means no folder.
+        assert_eq!(of(None, typed("", "", "jane"), Some(FOLDER)), Some(Store::Cluster(cluster("", "", "jane"))));
+        assert_eq!(of(None, typed("", "eu", ""), Some(WRITTEN)), Some(Store::Cluster(cluster(hub, "eu", ""))));
+        assert_eq!(of(None, typed("", "", "jane"), Some(WRITTEN)), Some(Store::Cluster(cluster(hub, "hub", "jane"))));
+        // The context of one kubeconfig is not looked for in another.
+        assert_eq!(of(None, typed("/k", "", ""), Some(WRITTEN)), Some(Store::Cluster(cluster("/k", "", ""))));
+    }
+
+    #[test]
+    fn who_asks_nothing_but_a_cluster_takes_that_of_the_file() {
+        let path = Path::new("/etc/regent/config.yaml");
+        let of = |args: &ClusterArgs, written: &str| access(args, Some((path, &file(written))));
+        assert_eq!(of(&typed("", "", "jane"), WRITTEN), cluster("/etc/regent/kube/hub", "hub", "jane"));
+        assert_eq!(of(&typed("", "eu", ""), FOLDER), cluster("", "eu", ""));
+        assert_eq!(access(&typed("", "", ""), None), Access::default());
+    }
 }

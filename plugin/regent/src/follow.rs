@@ -11,6 +11,7 @@ use regent_core::evidence::Holder;
 use regent_core::lint::{self, Finding, Severity};
 use regent_core::rules::Followed;
 use regent_sops::{DataKeys, Keyring, Limits, Opener};
+use tokio::runtime::Handle;
 
 use crate::failure::Failure;
 use crate::reload::{Current, Loaded};
@@ -25,6 +26,8 @@ pub(crate) struct Follower {
     witnesses: Arc<Witnesses>,
     data_keys: Arc<DataKeys>,
     metrics: Metrics,
+    /// Witnesses in a cluster are asked there.
+    runtime: Handle,
 }
 
 /// What was looked at last: looked at again when any of it changes.
@@ -46,8 +49,9 @@ impl Follower {
         witnesses: Arc<Witnesses>,
         data_keys: Arc<DataKeys>,
         metrics: Metrics,
+        runtime: Handle,
     ) -> Self {
-        Self { current, witnesses, data_keys, metrics }
+        Self { current, witnesses, data_keys, metrics, runtime }
     }
 
     /// Never returns.
@@ -90,18 +94,22 @@ impl Follower {
         seen.insert(entry.clone(), outcome);
     }
 
+    fn look_at_witnesses(&self, loaded: &Loaded, entry: &Followed) -> Observed {
+        self.runtime.block_on(self.witnesses.read(loaded.store(), &entry.authority, None))
+    }
+
     /// `None` where nothing changed.
     fn look_if_new(&self, entry: &Followed, before: Option<&Seen>) -> Result<Option<Seen>, Failure> {
         let loaded = self.current.get()?;
         let commit = git::commit(Path::new(&entry.repo), &entry.revision)?;
-        let observed = self.witnesses.read(loaded.store(), &entry.authority);
+        let observed = self.look_at_witnesses(&loaded, entry);
         let now = Seen { commit, holder: observed.holder.clone(), configuration: loaded.generation };
         if before == Some(&now) {
             return Ok(None);
         }
         let findings = self.findings(entry, &loaded, &observed, &now.commit);
         // What was unwrapped for a holder that is none any more is not kept.
-        if self.witnesses.read(loaded.store(), &entry.authority).holder != now.holder {
+        if self.look_at_witnesses(&loaded, entry).holder != now.holder {
             self.data_keys.forget();
         }
         let findings = findings?;

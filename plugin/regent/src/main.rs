@@ -2,6 +2,7 @@
 
 mod argocd;
 mod cli;
+mod cluster;
 mod command;
 mod config;
 mod failure;
@@ -12,6 +13,7 @@ mod output;
 mod reload;
 mod source;
 mod telemetry;
+mod vault;
 mod watch;
 mod witnesses;
 

@@ -10,13 +10,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use regent_core::Refusal;
-use regent_core::rules::{Asked, RegentConfig, Rule, Store};
+use regent_core::rules::{Asked, RegentConfig, Rule};
 use regent_sops::{DataKeys, Keyring};
 use sha2::{Digest as _, Sha256};
 
 use crate::failure::Failure;
 use crate::telemetry::{Metrics, Reload};
 use crate::watch::Target;
+use crate::witnesses::Store;
 use crate::{config, keys, local};
 
 /// Where a server finds the operator's file, and what it insists on.
@@ -33,8 +34,7 @@ pub(crate) struct Loaded {
     pub(crate) config: RegentConfig,
     /// Unlike that of any other reading in this process.
     pub(crate) generation: u64,
-    /// The folder of the embedded authority store; `None` where the store is elsewhere.
-    store: Option<PathBuf>,
+    store: Store,
     demo: bool,
     /// Each rule's identities, or why they cannot be used.
     keyrings: Vec<Result<Arc<Keyring>, Failure>>,
@@ -45,25 +45,18 @@ impl Loaded {
     fn read(origin: &Origin) -> Result<Self, Failure> {
         static GENERATION: AtomicU64 = AtomicU64::new(0);
         let config = config::load(&origin.file)?;
-        let store = match &config.store {
-            Store::Directory { path } => Some(config::beside(&origin.file, path)),
-            Store::Kubernetes => None,
-        };
+        let store = config::store_in(&origin.file, &config.store);
         let keyrings = config.rules.iter().map(|rule| keys::exactly(&identities(origin, rule)).map(Arc::new)).collect();
         let generation = GENERATION.fetch_add(1, Ordering::Relaxed);
         Ok(Self { config, generation, store, demo: origin.demo, keyrings })
     }
 
     /// The authority store. Asked each time, because what a server may write can change under it.
-    pub(crate) fn store(&self) -> Result<&Path, Failure> {
-        let Some(folder) = &self.store else {
-            return Err(Failure::Store {
-                folder: "in the cluster".to_owned(),
-                problem: "this version cannot ask it yet".to_owned(),
-            });
-        };
-        local::only_to_be_read(folder, self.demo)?;
-        Ok(folder)
+    pub(crate) fn store(&self) -> Result<&Store, Failure> {
+        if let Store::Folder(folder) = &self.store {
+            local::only_to_be_read(folder, self.demo)?;
+        }
+        Ok(&self.store)
     }
 
     /// The position of the rule that allows a request.

@@ -111,10 +111,7 @@ const UNNAMED: &str = "s";
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
 fn file_name(argocd: &ArgoCd) -> String {
-    match argocd.version.as_str() {
-        "" => format!("{}.sock", argocd.name),
-        version => format!("{}-{version}.sock", argocd.name),
-    }
+    format!("{}.sock", argocd.plugin())
 }
 
 /// Makes the socket ready and moves it to its place: the listener, and the file that it is bound to.

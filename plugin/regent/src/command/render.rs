@@ -27,7 +27,8 @@ use crate::failure::{Failure, one_line};
 use crate::keys::{self, Identities};
 use crate::source::{self, BOOTSTRAP, Bounds, Gathered, bootstrap_of};
 use crate::watch::{self, Target, Watch};
-use crate::{config, local, output};
+use crate::witnesses::{self, Store};
+use crate::{config, output};
 
 pub(super) fn run(args: &RenderArgs) -> Result<ExitCode, Failure> {
     if let Some(socket) = &args.via.via {
@@ -47,8 +48,8 @@ pub(super) fn run(args: &RenderArgs) -> Result<ExitCode, Failure> {
 struct Inputs {
     gathered: Gathered,
     bootstrap: Option<Bootstrap>,
-    /// The authority store's folder.
-    store: Option<PathBuf>,
+    /// Where the authority is kept.
+    store: Option<Store>,
     identities: Identities,
     /// Namespaces that the rule allows; all of them where no operator's file says.
     namespaces: Vec<String>,
@@ -90,7 +91,7 @@ impl Inputs {
         };
         let identities = keys::load(&key_args(&args.keys, rule))?;
         let namespaces = rule.map_or_else(|| vec!["*".to_owned()], |rule| rule.namespaces.clone());
-        let store = config::store_folder(&args.store, config.as_ref())?;
+        let store = config::store(&args.store, config.as_ref());
         Ok(Self { gathered, bootstrap, store, identities, namespaces, limits })
     }
 
@@ -138,7 +139,7 @@ impl Inputs {
     /// error, because the folder next to the root would otherwise be a way around it.
     fn evidence(&self, args: &RenderArgs) -> Result<Option<Evidence>, Failure> {
         match (&self.store, &self.bootstrap) {
-            (Some(store), Some(bootstrap)) => local::read(store, &bootstrap.name).map(Some),
+            (Some(store), Some(bootstrap)) => witnesses::ask(store, &bootstrap.name, bootstrap.epoch).map(Some),
             (Some(_), None) if args.reveal => Err(Failure::Usage(format!(
                 "a store is named (`--store`, `--config` or `REGENT_CONFIG`), and {} has no {BOOTSTRAP} to ask it for",
                 self.gathered.label
@@ -217,7 +218,7 @@ pub(super) fn place_of(gathered: &Gathered, evidence: Option<&Evidence>) -> Plac
 }
 
 /// The repository's path of the root's `regent.yaml`, as rules name it.
-fn bootstrap_path(gathered: &Gathered) -> String {
+pub(super) fn bootstrap_path(gathered: &Gathered) -> String {
     match gathered.root.as_deref() {
         None | Some(".") => BOOTSTRAP.to_owned(),
         Some(root) => format!("{root}/{BOOTSTRAP}"),
@@ -225,7 +226,7 @@ fn bootstrap_path(gathered: &Gathered) -> String {
 }
 
 /// `-i` replaces a rule's identities; a rule's replace the person's own.
-fn key_args(typed: &KeyArgs, rule: Option<&Rule>) -> KeyArgs {
+pub(super) fn key_args(typed: &KeyArgs, rule: Option<&Rule>) -> KeyArgs {
     let mut args = typed.clone();
     if let (true, Some(rule)) = (args.identities.is_empty(), rule) {
         args.identities = rule.identities.iter().map(PathBuf::from).collect();
@@ -321,7 +322,12 @@ impl Inputs {
         };
         targets.extend(self.identities.paths.iter().cloned().map(Target::File));
         targets.extend(args.store.config.iter().cloned().map(Target::File));
-        targets.extend(self.store.iter().filter(|store| store.is_dir()).cloned().map(Target::Tree));
+        // A cluster is asked again with each rendering.
+        if let Some(Store::Folder(store)) = &self.store
+            && store.is_dir()
+        {
+            targets.push(Target::Tree(store.clone()));
+        }
         Ok(targets)
     }
 }

@@ -16,6 +16,7 @@ use crate::argocd::Plugin;
 use crate::argocd::server::{self, Ending};
 use crate::argocd::socket::{self, Socket, SocketFile};
 use crate::cli::{LogArgs, ServeArgocdArgs, ServeArgs, ServeDoor};
+use crate::cluster::watch::Watcher;
 use crate::failure::Failure;
 use crate::follow::Follower;
 use crate::reload::{Current, Origin};
@@ -43,7 +44,7 @@ fn argocd(args: &ServeArgocdArgs) -> Result<ExitCode, Failure> {
     let data_keys = Arc::new(DataKeys::new(DATA_KEYS, DATA_KEY_AGE));
     let origin = Origin { file, demo: args.single_process_demo };
     let current = Arc::new(Current::start(origin, Arc::clone(&data_keys), metrics.clone()));
-    let witnesses = Arc::new(Witnesses::new(Arc::clone(&data_keys)));
+    let witnesses = Arc::new(Witnesses::new(Arc::clone(&data_keys), metrics.clone()));
     // Said here, because both libraries would ask the environment.
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(cores).build_global();
@@ -96,7 +97,10 @@ fn argocd(args: &ServeArgocdArgs) -> Result<ExitCode, Failure> {
             started: Instant::now(),
         };
         named("keeper", move || keeper.run())?;
-        let follower = Follower::new(Arc::clone(&current), witnesses, data_keys, metrics);
+        let runtime = tokio::runtime::Handle::current();
+        let watcher = Watcher::new(Arc::clone(&current), Arc::clone(&witnesses), metrics.clone());
+        tokio::spawn(watcher.run());
+        let follower = Follower::new(Arc::clone(&current), witnesses, data_keys, metrics, runtime);
         named("follower", move || follower.run())?;
         tracing::info!(version = env!("CARGO_PKG_VERSION"), socket = %socket::path(&settings).display(), "serving");
         let unlink = move || drop(socket.lock().unwrap_or_else(PoisonError::into_inner).take());

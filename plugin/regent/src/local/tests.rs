@@ -20,7 +20,17 @@ fn epoch(number: u64) -> Epoch {
 
 fn git(number: u64, supersedes: Option<&str>) -> AuthorityWitness {
     let supersedes = supersedes.map(id);
-    AuthorityWitness { name: name(), holds: Holds::Git, epoch: epoch(number), supersedes, root: None, vault: None }
+    AuthorityWitness {
+        name: name(),
+        holds: Holds::Git,
+        epoch: epoch(number),
+        supersedes,
+        root: None,
+        vault: None,
+        clusters: None,
+        no_vault_yet: false,
+        record: None,
+    }
 }
 
 fn vault(number: u64, handover: &str) -> AuthorityWitness {
@@ -35,7 +45,13 @@ fn handover(number: u64, handover: &str) -> HandoverWitness {
         class: ListedClass::Handover,
         blob: "0".repeat(40),
     };
-    HandoverWitness { name: name(), epoch: epoch(number), handover: id(handover), documents: vec![document] }
+    HandoverWitness {
+        name: name(),
+        epoch: epoch(number),
+        handover: id(handover),
+        documents: vec![document],
+        authority: None,
+    }
 }
 
 /// A store with git(1), in a folder that goes with it.

@@ -13,6 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
+use regent_core::evidence::{Holder, Mirror};
 use regent_sops::DataKeyCounts;
 
 use crate::failure::Code;
@@ -66,6 +67,13 @@ struct Inner {
     watch_commits: Family<CommitLabels, Gauge>,
     watch_findings: Family<FindingLabels, Gauge>,
     watch_failures: Family<AuthorityLabel, Counter>,
+    authority_epoch: Family<AuthorityLabel, Gauge>,
+    authority_holder: Family<HolderLabels, Gauge>,
+    authority_settled: Family<AuthorityLabel, Gauge>,
+    authority_mirror: Family<AuthorityLabel, Gauge>,
+    witness_reads: Counter,
+    witness_seconds: Histogram,
+    api_requests: Family<StatusLabel, Counter>,
     /// Each followed authority's commit, whose series goes when the next one comes.
     followed: Mutex<HashMap<String, String>>,
 }
@@ -98,6 +106,18 @@ struct AuthorityLabel {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct HolderLabels {
+    authority: String,
+    holder: &'static str,
+}
+
+/// An HTTP status as the API server said it, or `none` where no answer came.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct StatusLabel {
+    code: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct CommitLabels {
     authority: String,
     commit: String,
@@ -118,6 +138,12 @@ struct VersionLabel {
 const ANSWER_SECONDS: [f64; 15] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
+/// Upper bounds in seconds: a read of witnesses takes some milliseconds, and is given up after three seconds.
+const WITNESS_SECONDS: [f64; 11] = [0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 3.0];
+
+/// Who may hold an authority, as the label has it.
+const HOLDERS: [&str; 5] = ["git", "vault", "none", "disagree", "unreadable"];
+
 impl Metrics {
     /// All at zero. Series whose labels are known are there from the start: a rate cannot see a first step from
     /// nothing to one.
@@ -134,6 +160,9 @@ impl Metrics {
             for sound in [true, false] {
                 drop(inner.reloads.get_or_create(&ReloadLabels { what, sound }));
             }
+        }
+        for code in ["200", "404", "none"] {
+            drop(inner.api_requests.get_or_create(&StatusLabel { code: code.to_owned() }));
         }
         for found in [true, false] {
             drop(inner.data_key_lookups.get_or_create(&FoundLabel { found }));
@@ -203,6 +232,61 @@ impl Metrics {
         self.inner.watch_failures.get_or_create(&AuthorityLabel { authority: authority.to_owned() }).inc();
     }
 
+    /// Who holds an authority, and how far a handover came. What a holder has none of is not told.
+    pub(crate) fn authority(&self, name: &str, held: &Holder, is_settled: bool) {
+        let inner = &self.inner;
+        let now = holder_label(held);
+        for holder in HOLDERS {
+            let labels = HolderLabels { authority: name.to_owned(), holder };
+            inner.authority_holder.get_or_create(&labels).set(i64::from(holder == now));
+        }
+        let (epoch, settled, mirror) = match held {
+            Holder::Git { epoch, .. } => (Some(epoch), Some(false), Some(true)),
+            Holder::Vault { epoch, mirror, .. } => (Some(epoch), Some(is_settled), Some(*mirror == Mirror::Complete)),
+            Holder::None | Holder::Disagree(_) | Holder::Unreadable(_) => (None, None, None),
+        };
+        let told = [
+            (&inner.authority_epoch, epoch.map(|epoch| i64::from(epoch.get()))),
+            (&inner.authority_settled, settled.map(i64::from)),
+            (&inner.authority_mirror, mirror.map(i64::from)),
+        ];
+        let label = AuthorityLabel { authority: name.to_owned() };
+        for (family, value) in told {
+            match value {
+                Some(value) => {
+                    family.get_or_create(&label).set(value);
+                }
+                None => {
+                    family.remove(&label);
+                }
+            }
+        }
+    }
+
+    /// No rule speaks of an authority any more.
+    pub(crate) fn no_authority(&self, name: &str) {
+        let inner = &self.inner;
+        for holder in HOLDERS {
+            inner.authority_holder.remove(&HolderLabels { authority: name.to_owned(), holder });
+        }
+        let label = AuthorityLabel { authority: name.to_owned() };
+        for family in [&inner.authority_epoch, &inner.authority_settled, &inner.authority_mirror] {
+            family.remove(&label);
+        }
+    }
+
+    /// The witnesses of an authority were read from a cluster, or that was given up.
+    pub(crate) fn witnesses_read(&self, took: Duration) {
+        self.inner.witness_reads.inc();
+        self.inner.witness_seconds.observe(took.as_secs_f64());
+    }
+
+    /// The API server was asked: the status of its answer, or none.
+    pub(crate) fn asked(&self, status: Option<u16>) {
+        let code = status.map_or_else(|| "none".to_owned(), |status| status.to_string());
+        self.inner.api_requests.get_or_create(&StatusLabel { code }).inc();
+    }
+
     /// Prometheus's text format, version 0.0.4: what every scraper reads.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
@@ -244,6 +328,13 @@ impl Inner {
             watch_commits: Family::default(),
             watch_findings: Family::default(),
             watch_failures: Family::default(),
+            authority_epoch: Family::default(),
+            authority_holder: Family::default(),
+            authority_settled: Family::default(),
+            authority_mirror: Family::default(),
+            witness_reads: Counter::default(),
+            witness_seconds: Histogram::new(WITNESS_SECONDS),
+            api_requests: Family::default(),
             followed: Mutex::default(),
         };
         let registry = &mut inner.registry;
@@ -330,6 +421,48 @@ impl Inner {
             inner.watch_failures.clone(),
         );
         registry.register(
+            "authority_epoch",
+            "The epoch that the witnesses name. Lower than before: the cluster was restored from a backup, so look at \
+             `regent status` before anything else",
+            inner.authority_epoch.clone(),
+        );
+        registry.register(
+            "authority_holder",
+            "Who holds the authority as this process counts it: 1 for one of git, vault, none, disagree, unreadable. \
+             Anything but git or vault: requests are refused, and `regent status` tells why",
+            inner.authority_holder.clone(),
+        );
+        registry.register(
+            "authority_settled",
+            "1 once no old value can come back after the handover. Long 0 while vault holds: values must not be rotated \
+             yet, so run the handover again",
+            inner.authority_settled.clone(),
+        );
+        registry.register(
+            "authority_mirror_complete",
+            "0 while a handover is recorded and one of its two witnesses in the cluster is missing: run the handover again",
+            inner.authority_mirror.clone(),
+        );
+        registry.register(
+            "witness_reads",
+            "Reads of an authority's witnesses from the API server. Requests that wait at the same time share one, so this \
+             is at most two a request; more: report it",
+            inner.witness_reads.clone(),
+        );
+        registry.register_with_unit(
+            "witness_read",
+            "How long a read of the witnesses took. Near three seconds: the API server or etcd is overloaded or away, and \
+             requests are refused as P1",
+            Unit::Seconds,
+            inner.witness_seconds.clone(),
+        );
+        registry.register(
+            "api_requests",
+            "Requests to the API server by the status of its answer. 401 or 403: look at the account's token and its role \
+             regent-reader-NAME; none: at the network and the API server",
+            inner.api_requests.clone(),
+        );
+        registry.register(
             "build",
             "The version that runs. Two of them for long: a rollout is stuck",
             Info::new(VersionLabel { version: env!("CARGO_PKG_VERSION") }),
@@ -348,12 +481,24 @@ fn labels(answer: Answer) -> (&'static str, &'static str) {
     }
 }
 
+fn holder_label(holder: &Holder) -> &'static str {
+    match holder {
+        Holder::Git { .. } => "git",
+        Holder::Vault { .. } => "vault",
+        Holder::None => "none",
+        Holder::Disagree(_) => "disagree",
+        Holder::Unreadable(_) => "unreadable",
+    }
+}
+
 fn gauge(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
+    use regent_core::name::{Epoch, HandoverId};
+
     use super::*;
 
     /// The value of one series, `None` where it is not told.
@@ -463,12 +608,55 @@ mod tests {
         let metrics = Metrics::new();
         metrics.followed("prod", "aa", 1, 1);
         metrics.not_followed("prod");
+        metrics.authority("prod", &vault(Mirror::Complete), true);
+        metrics.asked(Some(403));
         metrics.text()
+    }
+
+    fn vault(mirror: Mirror) -> Holder {
+        let handover = HandoverId::parse("0b5f2c1e-8a3d-4f6b-9c2e-1d7a5e4b3c2f").unwrap();
+        Holder::Vault { epoch: Epoch::FIRST, handover, mirror }
+    }
+
+    #[test]
+    fn who_holds_an_authority_is_one_series_of_five_and_what_is_not_known_is_not_told() {
+        let metrics = Metrics::new();
+        let holder = |holder: &str| {
+            value(&metrics, &format!("regent_authority_holder{{authority=\"prod\",holder=\"{holder}\"}}"))
+        };
+        let of = |family: &str| value(&metrics, &format!("regent_authority_{family}{{authority=\"prod\"}}"));
+        let told = || (of("epoch"), of("settled"), of("mirror_complete"));
+        assert_eq!(holder("git"), None);
+        for (held, settled, expected, one) in [
+            (Holder::Git { epoch: Epoch::FIRST, supersedes: None }, true, (Some(1.0), Some(0.0), Some(1.0)), "git"),
+            (vault(Mirror::Incomplete), false, (Some(1.0), Some(0.0), Some(0.0)), "vault"),
+            (vault(Mirror::Complete), true, (Some(1.0), Some(1.0), Some(1.0)), "vault"),
+            (Holder::None, false, (None, None, None), "none"),
+            (Holder::Disagree(String::new()), false, (None, None, None), "disagree"),
+            (Holder::Unreadable(String::new()), true, (None, None, None), "unreadable"),
+        ] {
+            metrics.authority("prod", &held, settled);
+            assert_eq!(told(), expected, "{held}");
+            for each in HOLDERS {
+                assert_eq!(holder(each), Some(f64::from(u8::from(each == one))), "{held} {each}");
+            }
+        }
+        metrics.no_authority("prod");
+        assert_eq!((told(), holder("unreadable")), ((None, None, None), None));
+    }
+
+    #[test]
+    fn reads_of_witnesses_and_answers_of_the_api_server_are_counted() {
+        moves("regent_witness_reads_total", 1.0, |metrics| metrics.witnesses_read(Duration::from_millis(2)));
+        moves("regent_witness_read_seconds_sum", 0.5, |metrics| metrics.witnesses_read(Duration::from_millis(500)));
+        moves("regent_api_requests_total{code=\"404\"}", 1.0, |metrics| metrics.asked(Some(404)));
+        moves("regent_api_requests_total{code=\"none\"}", 1.0, |metrics| metrics.asked(None));
     }
 
     #[test]
     fn labels_are_from_a_closed_list() {
-        let known = ["answer", "code", "le", "what", "sound", "found", "authority", "commit", "severity", "version"];
+        let known =
+            ["answer", "code", "le", "what", "sound", "found", "authority", "commit", "severity", "version", "holder"];
         for line in everything().lines().filter(|line| !line.starts_with('#')) {
             let labels = line.split_once('{').map_or("", |(_, rest)| rest.split_once('}').unwrap().0);
             for label in labels.split(',').filter(|label| !label.is_empty()) {
@@ -482,7 +670,7 @@ mod tests {
         let text = everything();
         let families: Vec<&str> =
             text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
-        assert_eq!(families.len(), 14, "{families:?}");
+        assert_eq!(families.len(), 21, "{families:?}");
         for family in families {
             assert!(family.starts_with("regent_"), "{family}");
             let help = text.lines().find_map(|line| line.strip_prefix(&format!("# HELP {family} "))).unwrap();

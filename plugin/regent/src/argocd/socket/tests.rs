@@ -89,6 +89,7 @@ async fn the_group_is_the_folders_where_that_hands_it_down() {
 async fn nobody_ever_sees_a_socket_that_is_not_ready() {
     let (folder, path) = folder_and_path();
     let done = AtomicBool::new(false);
+    let which = || fs::symlink_metadata(&path).ok().map(|status| (status.ino(), status.ctime(), status.ctime_nsec()));
     let seen = std::thread::scope(|threads| {
         let watch = threads.spawn(|| {
             let mut seen = 0;
@@ -102,8 +103,13 @@ async fn nobody_ever_sees_a_socket_that_is_not_ready() {
                 if let Ok(status) = fs::symlink_metadata(&path) {
                     assert_eq!(status.mode() & 0o777, 0o666);
                 }
+                let before = which();
                 match UnixStream::connect(&path) {
                     Ok(_) => seen += 1,
+                    // Found, and ended before it was reached: it must be gone by now.
+                    Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+                        assert!(before.is_none() || which() != before, "a socket refuses and stays");
+                    }
                     Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound),
                 }
             }

@@ -1,0 +1,271 @@
+//! Witnesses in a cluster: the `Authority`, and one immutable ConfigMap for each handover.
+//!
+//! ```text
+//! check A --+                 +-- read 1 answers A
+//! check B ----+  (read 1 is   |
+//! check C -----+  under way)  +-- read 2, sent after B and C began, answers both
+//! ```
+//! A check is answered by a read that was sent after it began, so evidence is never older than the question; and an
+//! authority is read at most once at a time, however many ask. Nothing that was read is kept.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use regent_core::evidence::{AuthorityWitness, Evidence, HandoverWitness, Reading};
+use regent_core::name::{AuthorityName, Epoch};
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use super::{Answer, Cluster, ClusterError};
+use crate::telemetry::Metrics;
+
+/// How long a check waits for the API server: with etcd gone the server itself would hold a request for a minute.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How much longer a check waits than a read, so that a read's own reason is told where there is one.
+const MOMENT: Duration = Duration::from_millis(200);
+
+/// Between two tries of a read whose connection failed; an API server that restarts takes a moment.
+const PAUSE: Duration = Duration::from_millis(150);
+
+/// The namespace of the handover witnesses: it cannot be deleted.
+pub(crate) const NAMESPACE: &str = "kube-system";
+
+/// Where the Authority of this name is.
+pub(crate) fn authority_path(name: &AuthorityName) -> String {
+    format!("/apis/regent.dev/v1alpha1/authorities/{name}")
+}
+
+/// The name of the handover witness of an epoch.
+pub(crate) fn witness_name(name: &AuthorityName, epoch: Epoch) -> String {
+    format!("regent-authority-{name}-{epoch}")
+}
+
+/// Where the handover witness of an epoch is.
+pub(crate) fn witness_path(name: &AuthorityName, epoch: Epoch) -> String {
+    format!("/api/v1/namespaces/{NAMESPACE}/configmaps/{}", witness_name(name, epoch))
+}
+
+/// The key of the witness in its ConfigMap.
+pub(crate) const WITNESS_KEY: &str = "witness.json";
+
+/// Evidence, and when it was asked for.
+pub(crate) type Asked = (Arc<Evidence>, Instant);
+
+/// Reads the witnesses of one authority, one read at a time.
+pub(crate) struct Reader {
+    cluster: Cluster,
+    name: AuthorityName,
+    queue: Mutex<Queue>,
+    metrics: Metrics,
+}
+
+#[derive(Default)]
+struct Queue {
+    /// Whether somebody is reading.
+    busy: bool,
+    waiting: Vec<Check>,
+    /// The epoch that the last read found, so that the next asks for the right ConfigMaps at once.
+    near: Option<Epoch>,
+}
+
+/// Somebody who asked.
+struct Check {
+    /// The epoch of `regent.yaml`, where it is known.
+    bootstrap: Option<Epoch>,
+    answer: oneshot::Sender<Asked>,
+}
+
+impl Reader {
+    pub(crate) fn new(cluster: Cluster, name: AuthorityName, metrics: Metrics) -> Self {
+        Self { cluster, name, queue: Mutex::default(), metrics }
+    }
+
+    /// What the witnesses say now. `bootstrap` is the epoch of `regent.yaml`, whose witnesses are asked for too, so
+    /// that a lost Authority does not hide them.
+    pub(crate) async fn check(self: &Arc<Self>, bootstrap: Option<Epoch>) -> Asked {
+        let (answer, asked) = oneshot::channel();
+        let idle = {
+            let mut queue = self.queue();
+            queue.waiting.push(Check { bootstrap, answer });
+            !std::mem::replace(&mut queue.busy, true)
+        };
+        if idle {
+            tokio::spawn(Arc::clone(self).read_all());
+        }
+        let unknown = |why: &str| (Arc::new(unreadable(why)), Instant::now());
+        match tokio::time::timeout(PATIENCE + MOMENT, asked).await {
+            Ok(Ok(asked)) => asked,
+            Ok(Err(_)) => unknown("the read was given up"),
+            // Another's read was under way for most of that time.
+            Err(_) => unknown(&format!("Authority `{}`: no answer within {} s", self.name, PATIENCE.as_secs())),
+        }
+    }
+
+    /// Reads as long as somebody waits.
+    async fn read_all(self: Arc<Self>) {
+        loop {
+            let (checks, near) = {
+                let mut queue = self.queue();
+                if queue.waiting.is_empty() {
+                    queue.busy = false;
+                    return;
+                }
+                (std::mem::take(&mut queue.waiting), queue.near)
+            };
+            let asked = Instant::now();
+            let epochs: Vec<Epoch> = checks.iter().filter_map(|check| check.bootstrap).chain(near).collect();
+            let (cluster, name) = (self.cluster.clone(), self.name.clone());
+            // A task of its own: were it to panic, whoever waits would wait for ever.
+            let read = tokio::spawn(async move { read(&cluster, &name, &epochs).await }).await;
+            self.metrics.witnesses_read(asked.elapsed());
+            let evidence = Arc::new(read.unwrap_or_else(|_| unreadable("the read met a case that it does not know")));
+            if let Reading::Present(authority) = &evidence.authority {
+                self.queue().near = Some(authority.epoch);
+            }
+            for check in checks {
+                // Who asked may have gone away.
+                drop(check.answer.send((Arc::clone(&evidence), asked)));
+            }
+        }
+    }
+
+    fn queue(&self) -> std::sync::MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads the witnesses once: the Authority and the handover witnesses that are probably the right ones at the same
+/// time, then those that the Authority turned out to need. In any order of reads and writes the result is one that
+/// held at some moment of the read, or says vault a moment early: a handover writes the ConfigMap first.
+pub(crate) async fn read(cluster: &Cluster, name: &AuthorityName, near: &[Epoch]) -> Evidence {
+    let until = Instant::now() + PATIENCE;
+    let (path, mut handovers) = (authority_path(name), BTreeMap::new());
+    let near = if near.is_empty() { &[Epoch::FIRST] } else { near };
+    let first = around(near.iter().copied());
+    let (authority, found) = tokio::join!(get(cluster, &path, until), witnesses(cluster, name, &first, until));
+    handovers.extend(found);
+    let (authority, status) = authority_of(name, authority);
+    let wanted = Evidence::epochs_to_read(&authority, None);
+    let more: Vec<Epoch> = wanted.into_iter().filter(|epoch| !handovers.contains_key(epoch)).collect();
+    if !more.is_empty() {
+        handovers.extend(witnesses(cluster, name, &more, until).await);
+    }
+    Evidence { authority, handovers, ..Evidence::none() }.with_status(status.as_deref())
+}
+
+/// Nothing is known.
+pub(crate) fn unreadable(why: &str) -> Evidence {
+    Evidence { authority: Reading::Unreadable(why.to_owned()), ..Evidence::none() }
+}
+
+fn around(epochs: impl Iterator<Item = Epoch>) -> Vec<Epoch> {
+    let neighbours = |epoch: Epoch| [epoch.previous(), Some(epoch), epoch.next()];
+    let mut epochs: Vec<Epoch> = epochs.flat_map(neighbours).flatten().collect();
+    epochs.sort_unstable();
+    epochs.dedup();
+    epochs
+}
+
+/// Reads one witness, again where the connection failed or the server asks for patience, until there is no time left.
+async fn get(cluster: &Cluster, path: &str, until: Instant) -> Result<Option<Value>, ClusterError> {
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let error = match cluster.exchange(http::Method::GET, path, None, left).await {
+            Ok(Answer::Object(object)) => return Ok(Some(object)),
+            Ok(Answer::NotFound) => return Ok(None),
+            Err(ClusterError::Late(_)) => return Err(ClusterError::Late(PATIENCE)),
+            Err(error) => error,
+        };
+        let passes =
+            matches!(error, ClusterError::Unreachable(_) | ClusterError::Status { status: 429 | 500..=599, .. });
+        if !passes || Instant::now() + PAUSE >= until {
+            return Err(error);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn witnesses(
+    cluster: &Cluster,
+    name: &AuthorityName,
+    epochs: &[Epoch],
+    until: Instant,
+) -> Vec<(Epoch, Reading<HandoverWitness>)> {
+    let mut reads = tokio::task::JoinSet::new();
+    for epoch in epochs.iter().copied() {
+        let (cluster, name) = (cluster.clone(), name.clone());
+        reads.spawn(async move {
+            let path = witness_path(&name, epoch);
+            let reading = handover_of(&name, epoch, get(&cluster, &path, until).await);
+            (epoch, reading)
+        });
+    }
+    // One that panicked is missing here, and what nobody read is unreadable.
+    let mut found = Vec::new();
+    while let Some(read) = reads.join_next().await {
+        found.extend(read);
+    }
+    found
+}
+
+/// Why a witness cannot be read, short enough for the one line that Argo CD shows.
+fn brief(error: &ClusterError) -> String {
+    match error {
+        ClusterError::Forbidden(_) | ClusterError::Denied(_) => "no right to read it (403)".to_owned(),
+        ClusterError::NotServed(_) => "the API server does not serve it (404)".to_owned(),
+        ClusterError::Unauthorized => "the token is not accepted (401)".to_owned(),
+        ClusterError::Unreachable(_)
+        | ClusterError::Late(_)
+        | ClusterError::Conflict(_)
+        | ClusterError::Status { .. } => error.to_string(),
+    }
+}
+
+/// The Authority in an object, and its status as JSON.
+fn authority_of(
+    name: &AuthorityName,
+    read: Result<Option<Value>, ClusterError>,
+) -> (Reading<AuthorityWitness>, Option<Vec<u8>>) {
+    match read {
+        Ok(None) => (Reading::Absent, None),
+        Ok(Some(object)) => {
+            let spec = object["spec"].to_string();
+            let status = object.get("status").map(|status| status.to_string().into_bytes());
+            let reading = match AuthorityWitness::from_json(name, spec.as_bytes()) {
+                Reading::Unreadable(why) => Reading::Unreadable(format!("Authority `{name}`: {why}")),
+                reading @ (Reading::Absent | Reading::Present(_)) => reading,
+            };
+            (reading, status)
+        }
+        Err(error) => (Reading::Unreadable(format!("Authority `{name}`: {}", brief(&error))), None),
+    }
+}
+
+/// The witness in a ConfigMap. One that can still be changed proves nothing.
+fn handover_of(
+    name: &AuthorityName,
+    epoch: Epoch,
+    read: Result<Option<Value>, ClusterError>,
+) -> Reading<HandoverWitness> {
+    let unreadable = |why: &str| Reading::Unreadable(format!("ConfigMap {}: {why}", witness_name(name, epoch)));
+    let object = match read {
+        Ok(None) => return Reading::Absent,
+        Ok(Some(object)) => object,
+        Err(error) => return unreadable(&brief(&error)),
+    };
+    if object["immutable"] != Value::Bool(true) {
+        return unreadable("it is not immutable");
+    }
+    let Some(json) = object["data"][WITNESS_KEY].as_str() else {
+        return unreadable(&format!("it has no `{WITNESS_KEY}`"));
+    };
+    match HandoverWitness::from_json(name, epoch, json.as_bytes()) {
+        Reading::Unreadable(why) => unreadable(&why),
+        reading @ (Reading::Absent | Reading::Present(_)) => reading,
+    }
+}
+
+#[cfg(test)]
+mod tests;
