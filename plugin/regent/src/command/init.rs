@@ -1,11 +1,14 @@
 //! `regent init`: the authority, created once and on purpose.
 
+mod cluster;
+
 use super::render::place_of;
 use crate::cli::InitArgs;
 use crate::failure::Failure;
 use crate::local::{self, Survey, Writer};
 use crate::source::bootstrap_of;
 use crate::source::{self, BOOTSTRAP, Bounds};
+use crate::witnesses::Store;
 use crate::{config, output};
 use regent_core::Refusal;
 use regent_core::authority;
@@ -18,8 +21,11 @@ use std::process::ExitCode;
 
 pub(super) fn run(args: &InitArgs) -> Result<ExitCode, Failure> {
     let config = args.store.config.as_deref().map(config::load).transpose()?;
-    let folder = config::store_folder(&args.store, config.as_ref())?.ok_or_else(|| {
-        Failure::Usage("`regent init` needs `--store DIR` or `--config FILE`: where the authority is kept".to_owned())
+    let store = config::store(&args.store, config.as_ref()).ok_or_else(|| {
+        Failure::Usage(
+            "`regent init` needs to know where the authority is kept: `--context NAME`, `--config FILE` or `--store DIR`"
+                .to_owned(),
+        )
     })?;
     let bounds = Bounds::of(&ConfigLimits::default());
     let gathered = source::dir::gather(&args.dir, bounds)?;
@@ -35,6 +41,13 @@ pub(super) fn run(args: &InitArgs) -> Result<ExitCode, Failure> {
     let place = place_of(&gathered, None);
     authority::rule(&bootstrap, &place, &planned, DocumentList::Unreadable).map_err(Refusal::from)?;
 
+    let folder = match store {
+        Store::Folder(folder) => folder,
+        Store::Cluster(access) => {
+            return cluster::run(args, &access, config.as_ref(), &bootstrap, gathered.root.clone());
+        }
+    };
+    refuse_cluster_options(args)?;
     let is_new = match local::survey(&folder, &bootstrap.name)? {
         Survey::NoStoreYet => true,
         Survey::Store(evidence) => {
@@ -63,6 +76,21 @@ pub(super) fn run(args: &InitArgs) -> Result<ExitCode, Failure> {
         bootstrap.name
     ))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A store in a folder has neither accounts nor a lock, and asks no Vault.
+fn refuse_cluster_options(args: &InitArgs) -> Result<(), Failure> {
+    let options = [
+        ("--target-context", args.target_context.is_some()),
+        ("--door", !args.doors.is_empty()),
+        ("--reader", !args.readers.is_empty()),
+        ("--move", args.moves),
+        ("--complete", args.complete),
+    ];
+    match options.iter().find(|(_, given)| *given) {
+        Some((option, _)) => Err(Failure::Usage(format!("`{option}` is for an authority in a cluster"))),
+        None => Ok(()),
+    }
 }
 
 /// `closed` is Git's own memory of a handover; that Git rules again is a reviewed commit, no option.
@@ -111,6 +139,9 @@ fn witness_of(bootstrap: &Bootstrap, root: Option<String>) -> AuthorityWitness {
             mount: vault.mount.clone(),
             prefix: vault.prefix.clone(),
         }),
+        clusters: None,
+        no_vault_yet: false,
+        record: None,
     }
 }
 
