@@ -1,11 +1,15 @@
 //! `regent status`: who rules, what each document is, and what opens what. Nothing is decrypted.
 
+mod cluster;
+mod report;
+
 use super::render::place_of;
 use crate::cli::{ReportOutputArg, StatusArgs};
-use crate::failure::{Failure, one_line};
+use crate::failure::{Exit, Failure, one_line};
 use crate::source::bootstrap_of;
 use crate::source::{self, Bounds, Gathered};
-use crate::{config, keys, local, output};
+use crate::witnesses::{self, Store};
+use crate::{config, keys, output};
 use comfy_table::{ContentArrangement, Table, presets};
 use regent_core::Refusal;
 use regent_core::authority::{self, Mode};
@@ -18,7 +22,6 @@ use regent_core::survey::{Sealing, SurveyedDocument, SurveyedFile, survey};
 use regent_sops::Limits;
 use serde_json::{Value, json};
 use std::io::{IsTerminal as _, stdout};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 pub(super) fn run(args: &StatusArgs) -> Result<ExitCode, Failure> {
@@ -26,16 +29,31 @@ pub(super) fn run(args: &StatusArgs) -> Result<ExitCode, Failure> {
     let gathered = source::dir::gather(&args.dir, Bounds::of(&ConfigLimits::default()))?;
     let bootstrap = bootstrap_of(&gathered.files)?;
     let config = args.store.config.as_deref().map(config::load).transpose()?;
-    let store = config::store_folder(&args.store, config.as_ref())?;
-    let evidence = match (&store, &bootstrap) {
-        (Some(store), Some(bootstrap)) => Some(local::read(store, &bootstrap.name)?),
-        _nobody_to_ask => None,
-    };
+    let store = config::store(&args.store, config.as_ref());
     let identities = keys::load(&args.keys)?;
     let (files, problems) = survey(&gathered.files, bootstrap.as_ref(), &identities.keyring, &limits);
-    let authority = Authority::of(&gathered, bootstrap, store, evidence.as_ref());
+    let asked = match (&store, &bootstrap) {
+        (Some(Store::Cluster(access)), Some(bootstrap)) => {
+            let facts = cluster::gather(args, access, config.as_ref(), bootstrap, &files)?;
+            Some((facts.evidence.clone(), Some(facts)))
+        }
+        (Some(Store::Folder(_)) | None, _) if args.target_context.is_some() => {
+            return Err(Failure::Usage("`--target-context` is for an authority in a cluster".to_owned()));
+        }
+        (Some(store), Some(bootstrap)) => Some((witnesses::ask(store, &bootstrap.name, bootstrap.epoch)?, None)),
+        _nobody_to_ask => None,
+    };
+    let (evidence, facts) = asked.map_or((None, None), |(evidence, facts)| (Some(evidence), facts));
+    // Without a cluster nobody looks into one.
+    let live = facts.as_ref().map_or(Live::Unknown, report::live_of);
+    let authority = Authority::of(&gathered, bootstrap, store, (evidence.as_ref(), live));
+    let cluster = facts.zip(authority.bootstrap.as_ref()).map(|(facts, bootstrap)| {
+        let judged = (authority.phase, authority.ruled.clone());
+        report::Report::of(facts, bootstrap, gathered.root.clone(), judged, &files, &problems)
+    });
     let report = Report {
         authority,
+        cluster,
         rows: files.iter().flat_map(rows).collect(),
         problems: problems.iter().map(ToString::to_string).collect(),
         identities: identities.keyring.describe(),
@@ -45,12 +63,14 @@ pub(super) fn run(args: &StatusArgs) -> Result<ExitCode, Failure> {
         ReportOutputArg::Human => report.for_people(stdout().is_terminal()),
         ReportOutputArg::Json => format!("{:#}\n", report.as_json()),
     })?;
-    Ok(ExitCode::SUCCESS)
+    Ok(if args.exit_code { report.exit() } else { report.told() }.into())
 }
 
 /// Everything that is told.
 struct Report {
     authority: Authority,
+    /// What a cluster was asked.
+    cluster: Option<report::Report>,
     rows: Vec<Row>,
     /// What is wrong with the folder itself.
     problems: Vec<String>,
@@ -61,12 +81,36 @@ struct Report {
 /// Who rules, as far as is known.
 struct Authority {
     bootstrap: Option<Bootstrap>,
-    store: Option<PathBuf>,
+    store: Option<Store>,
     /// K; `None` where no store was asked.
     holder: Option<Holder>,
     phase: Option<Phase>,
+    ruled: Ruled,
+}
+
+/// What the rules say of the root.
+#[derive(Clone)]
+enum Ruled {
+    /// P4.
+    Values,
+    /// P2.
+    Stubs,
+    /// No authority was asked.
+    Unasked,
+    /// A rule refuses it.
+    Refused(Failure),
+}
+
+impl Ruled {
     /// The rule that counts, and what it means here.
-    answer: (&'static str, String),
+    fn in_words(&self) -> (&'static str, String) {
+        match self {
+            Ruled::Values => ("P4", "values are rendered, guarded".to_owned()),
+            Ruled::Stubs => ("P2", "no value is rendered".to_owned()),
+            Ruled::Unasked => ("unasked", "no authority was asked; `--store` or `--config` names it".to_owned()),
+            Ruled::Refused(failure) => (failure.code().entry().name, failure.to_string()),
+        }
+    }
 }
 
 /// One document.
@@ -85,33 +129,27 @@ impl Authority {
     fn of(
         gathered: &Gathered,
         bootstrap: Option<Bootstrap>,
-        store: Option<PathBuf>,
-        evidence: Option<&Evidence>,
+        store: Option<Store>,
+        (evidence, live): (Option<&Evidence>, Live),
     ) -> Self {
         let asked = bootstrap.as_ref().zip(evidence);
         let holder = asked.map(|(_, evidence)| evidence.holder());
-        let phase = asked.zip(holder.as_ref()).and_then(|((_, evidence), holder)| {
-            // Nobody looks into a cluster from here.
-            Phase::of(holder, evidence, Live::Unknown)
-        });
-        let answer = match (asked, &holder) {
+        let phase = asked.zip(holder.as_ref()).and_then(|((_, evidence), holder)| Phase::of(holder, evidence, live));
+        let ruled = match (asked, &holder) {
             (Some((bootstrap, evidence)), Some(holder)) => {
                 let place = place_of(gathered, Some(evidence));
                 match authority::rule(bootstrap, &place, holder, evidence.documents()) {
                     Ok(ruling) => match ruling.mode() {
-                        Mode::Values => ("P4", "values are rendered, guarded".to_owned()),
-                        Mode::Stubs(_) => ("P2", "no value is rendered".to_owned()),
-                        Mode::Unasked => ("unasked", "values are described".to_owned()),
+                        Mode::Values => Ruled::Values,
+                        Mode::Stubs(_) => Ruled::Stubs,
+                        Mode::Unasked => Ruled::Unasked,
                     },
-                    Err(refusal) => {
-                        let failure = Failure::from(Refusal::from(refusal));
-                        (failure.code().entry().name, failure.to_string())
-                    }
+                    Err(refusal) => Ruled::Refused(Refusal::from(refusal).into()),
                 }
             }
-            _nobody_asked => ("unasked", "no authority was asked; `--store` or `--config` names it".to_owned()),
+            _nobody_asked => Ruled::Unasked,
         };
-        Self { bootstrap, store, holder, phase, answer }
+        Self { bootstrap, store, holder, phase, ruled }
     }
 
     /// Name and value, a line each.
@@ -129,7 +167,7 @@ impl Authority {
             None => lines.push(("regent.yaml", "none: a folder of manifests".to_owned())),
         }
         if let Some(store) = &self.store {
-            lines.push(("store", store.display().to_string()));
+            lines.push(("store", store.to_string()));
         }
         if let Some(holder) = &self.holder {
             lines.push(("witnesses", holder_in_words(holder)));
@@ -137,7 +175,8 @@ impl Authority {
         if let Some(phase) = self.phase {
             lines.push(("phase", format!("{} {}: {}", phase.number(), phase.name(), phase.meaning())));
         }
-        lines.push(("rule", format!("{}: {}", self.answer.0, self.answer.1)));
+        let (code, meaning) = self.ruled.in_words();
+        lines.push(("rule", format!("{code}: {meaning}")));
         lines
     }
 }
@@ -204,7 +243,34 @@ fn class_name(class: Class) -> (&'static str, Option<bool>) {
 }
 
 impl Report {
+    /// How a check ends.
+    fn exit(&self) -> Exit {
+        if let Some(cluster) = &self.cluster {
+            return cluster.exit();
+        }
+        match (&self.authority.ruled, &self.authority.holder) {
+            (Ruled::Refused(failure), _) => failure.exit(),
+            (Ruled::Unasked, _) => Exit::Authority,
+            (Ruled::Stubs, Some(Holder::Vault { mirror: Mirror::Incomplete, .. })) => Exit::Underway,
+            (Ruled::Values | Ruled::Stubs, _) => {
+                let refused = self.rows.iter().any(|row| row.class == REFUSED.0) || !self.problems.is_empty();
+                if refused { Exit::Refused } else { Exit::Done }
+            }
+        }
+    }
+
+    /// How a report ends that is no check: with 0, unless nobody could tell it who rules.
+    fn told(&self) -> Exit {
+        match &self.cluster {
+            Some(cluster) if !cluster.could_tell() => Exit::Authority,
+            Some(_) | None => Exit::Done,
+        }
+    }
+
     fn for_people(&self, terminal: bool) -> String {
+        if let (Some(cluster), Some(store)) = (&self.cluster, &self.authority.store) {
+            return cluster.for_people(&store.to_string());
+        }
         let mut lines = self.authority.lines();
         let identities = if self.identities.is_empty() { "none".to_owned() } else { self.identities.join(", ") };
         lines.push(("identities", identities));
@@ -255,15 +321,16 @@ impl Report {
     }
 
     fn as_json(&self) -> Value {
-        let Authority { bootstrap, store, holder, phase, answer } = &self.authority;
-        json!({
+        let Authority { bootstrap, store, holder, phase, .. } = &self.authority;
+        let answer = self.authority.ruled.in_words();
+        let mut json = json!({
             "authority": bootstrap.as_ref().map(|bootstrap| bootstrap.name.to_string()),
             "git": bootstrap.as_ref().map(|bootstrap| json!({
                 "epoch": bootstrap.epoch.get(),
                 "supersedes": bootstrap.supersedes.as_ref().map(ToString::to_string),
                 "closed": bootstrap.closed.as_ref().filter(|_| bootstrap.closed_counts()).map(ToString::to_string),
             })),
-            "store": store.as_ref().map(|store| store.display().to_string()),
+            "store": store.as_ref().map(ToString::to_string),
             "witnesses": holder.as_ref().map(holder_as_json),
             "phase": phase.map(|phase| json!({
                 "number": phase.number(), "name": phase.name(), "meaning": phase.meaning(),
@@ -282,7 +349,11 @@ impl Report {
                 "recipients": row.recipients.iter().map(|(name, held)| json!({ "name": name, "held": held }))
                     .collect::<Vec<_>>(),
             })).collect::<Vec<_>>(),
-        })
+        });
+        if let (Some(cluster), Some(all)) = (&self.cluster, json.as_object_mut()) {
+            all.extend(cluster.as_json().as_object().cloned().unwrap_or_default());
+        }
+        json
     }
 }
 
