@@ -59,6 +59,10 @@ pub(crate) enum Command {
     ///
     /// Compares the authority's witnesses with regent.yaml, and shows for each document its class, why it has
     /// that class, and which identities at hand open it. Only public parts are compared; nothing is decrypted.
+    ///
+    /// Against a cluster it shows the witnesses, the policies and the lock as they are, and each Secret: whether it is
+    /// live, its guards, who would fight over it, and what happens to it next. Of a Secret its metadata is asked for and
+    /// never its data. It tells what a person has to look at; `--exit-code` makes it a check.
     #[command(after_long_help = STATUS_EXAMPLES)]
     Status(StatusArgs),
     /// Create the authority: Git rules from here on. On purpose, once.
@@ -67,7 +71,34 @@ pub(crate) enum Command {
     /// regent.yaml names. Refused where any witness of any epoch exists. In a Git repository the root is
     /// regent.yaml's folder in it.
     #[command(after_long_help = INIT_EXAMPLES)]
-    Init(InitArgs),
+    Init(Box<InitArgs>),
+    /// Let Git rule again after Vault was lost: raise the epoch. For break-glass.
+    ///
+    /// Only where regent.yaml asks for it in a commit: `epoch` raised by one, `supersedes` the handover that rules. Refused
+    /// while Vault holds the record or does not answer, while an ExternalSecret or VaultStaticSecret still delivers one of
+    /// the Secrets, and while a live value differs from Git's, unless a person gives each of them up by name. A handover
+    /// that stopped before the Authority said so is completed first. Whatever stopped it, the same command goes on.
+    #[command(after_long_help = REBOOTSTRAP_EXAMPLES)]
+    Rebootstrap(Box<RebootstrapArgs>),
+    /// Bring an absent permanent Secret back from Git while Vault rules.
+    ///
+    /// The one exception to the rule that no value is rendered any more, for a person with the key, never for a front door.
+    /// Only what the handover and regent.yaml both call permanent; only created, never overwritten; refused where Vault
+    /// holds another copy or does not answer. An Event beside the Secret tells of it.
+    #[command(after_long_help = RESTORE_EXAMPLES)]
+    Restore(Box<RestoreArgs>),
+    /// Make Argo CD ask the plugin again.
+    ///
+    /// A soft refresh, a sync and a restart of Argo CD answer from its cache, and three failures in a row are kept for
+    /// an hour. This asks for a hard refresh of every Application that uses the plugin, one that gets lost once more,
+    /// and waits for what comes of it.
+    #[command(after_long_help = REFRESH_EXAMPLES)]
+    Refresh(RefreshArgs),
+    /// Print the CustomResourceDefinition of the Authority.
+    ///
+    /// The same as `manifests/crd/authorities.regent.dev.yaml`.
+    #[command(after_long_help = CRD_EXAMPLES)]
+    Crd,
     /// Ask a running plugin whether it serves: for the probes of an image without a shell.
     ///
     /// Connects to the plugin's socket and asks gRPC's health service. Exit code 0 and the word `serving`, or
@@ -129,7 +160,27 @@ pub(crate) struct StoreArgs {
     pub(crate) config: Option<PathBuf>,
     /// Folder of the authority store, instead of the one in the operator's file.
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Authority")]
+    #[arg(conflicts_with_all = ["kubeconfig", "context", "user", "groups"])]
     pub(crate) store: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+}
+
+/// A cluster, found as `kubectl` finds it, and as whom it is asked.
+#[derive(Args, Clone, Default)]
+pub(crate) struct ClusterArgs {
+    /// A kubeconfig; by default what `KUBECONFIG` names, `~/.kube/config`, or the pod's own account.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Cluster")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// The context of the cluster where the authority lives; by default the current one.
+    #[arg(long, value_name = "NAME", help_heading = "Cluster")]
+    pub(crate) context: Option<String>,
+    /// Ask as this user (impersonation).
+    #[arg(long = "as", value_name = "USER", help_heading = "Cluster")]
+    pub(crate) user: Option<String>,
+    /// Ask as a member of this group (repeatable; with `--as`).
+    #[arg(long = "as-group", value_name = "GROUP", requires = "user", help_heading = "Cluster")]
+    pub(crate) groups: Vec<String>,
 }
 
 /// `regent open`.
@@ -302,6 +353,15 @@ pub(crate) struct StatusArgs {
     pub(crate) keys: KeyArgs,
     #[command(flatten)]
     pub(crate) store: StoreArgs,
+    /// The context of the cluster where the Secrets live, where that is another one (a hub).
+    #[arg(long, value_name = "NAME", help_heading = "Cluster")]
+    pub(crate) target_context: Option<String>,
+    /// End with what was found: 0 if all is as it should be.
+    ///
+    /// 1 where something needs a person, 7 where a handover is recorded but not yet mirrored or settled, and where a rule
+    /// refuses the root with that rule's own code. Without this option it ends with 0 once it could tell who rules.
+    #[arg(long)]
+    pub(crate) exit_code: bool,
     /// Output format.
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "human")]
     pub(crate) output: ReportOutputArg,
@@ -309,18 +369,128 @@ pub(crate) struct StatusArgs {
 
 /// `regent init`.
 #[derive(Args)]
+#[expect(clippy::struct_excessive_bools, reason = "options that one types")]
 pub(crate) struct InitArgs {
     /// Folder with regent.yaml.
     #[arg(default_value = ".", value_hint = ValueHint::DirPath)]
     pub(crate) dir: PathBuf,
     #[command(flatten)]
     pub(crate) store: StoreArgs,
+    /// The context of the cluster where the Secrets live, where that is another one (a hub).
+    #[arg(long, value_name = "NAME", help_heading = "Cluster")]
+    pub(crate) target_context: Option<String>,
+    /// A user name under which a GitOps tool writes Secrets, `system:serviceaccount:NAMESPACE:NAME` (repeatable).
+    ///
+    /// Added to the accounts of Argo CD and Flux as their own manifests name them, and to those that Argo CD's
+    /// AppProjects and Flux's Kustomizations impersonate. Once Vault rules, the API server refuses the authority's
+    /// Secrets to all of them.
+    #[arg(long = "door", value_name = "USER", help_heading = "Cluster")]
+    pub(crate) doors: Vec<String>,
+    /// The account that a front door reads the authority with (repeatable); by default Argo CD's repo-server's.
+    #[arg(long = "reader", value_name = "USER", help_heading = "Cluster")]
+    pub(crate) readers: Vec<String>,
+    /// A file with a Vault token that may read `<mount>/data/regent/<name>/authority/<epoch>`.
+    ///
+    /// Vault is asked whether it holds a handover record already; without an answer nothing is created.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Vault")]
+    pub(crate) vault_token_file: Option<PathBuf>,
+    /// There is no Vault to ask yet; noted in the authority.
+    #[arg(long, conflicts_with = "vault_token_file", help_heading = "Vault")]
+    pub(crate) no_vault_yet: bool,
+    /// Correct root and place in Vault of an authority that still says git, and nothing else (break-glass).
+    #[arg(long = "move", conflicts_with_all = ["complete"])]
+    pub(crate) moves: bool,
+    /// Make what belongs to an existing authority and is missing: accounts, rights, the lock. It is not touched itself.
+    #[arg(long)]
+    pub(crate) complete: bool,
     /// Show what would be written, and write nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// Do not ask; needed where standard input is no terminal.
     #[arg(short, long)]
     pub(crate) yes: bool,
+}
+
+/// `regent rebootstrap`.
+#[derive(Args)]
+pub(crate) struct RebootstrapArgs {
+    /// Folder with regent.yaml.
+    #[arg(default_value = ".", value_hint = ValueHint::DirPath)]
+    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) keys: KeyArgs,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+    /// The context of the cluster where the Secrets live, where that is another one (a hub).
+    #[arg(long, value_name = "NAME", help_heading = "Cluster")]
+    pub(crate) target_context: Option<String>,
+    /// A file with a Vault token that may read `<mount>/data/regent/<name>/authority/<epoch>`.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Vault")]
+    pub(crate) vault_token_file: Option<PathBuf>,
+    /// Give up a Vault that still holds this handover, or does not answer.
+    #[arg(long, value_name = "HANDOVER", help_heading = "Vault")]
+    pub(crate) abandon_vault: Option<String>,
+    /// Save the live Secrets that differ from Git's, encrypted to `recipients.root` of regent.yaml.
+    ///
+    /// One new age file, readable by its owner alone, with a list that `kubectl apply` takes. Nothing lies on disk in the
+    /// clear. `regent open FILE --reveal` shows it, and so does `age -d`.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Live Secrets")]
+    pub(crate) save_live: Option<PathBuf>,
+    /// Let Git's values replace the live ones of this Secret (repeatable).
+    #[arg(long, value_name = "NAMESPACE/NAME", help_heading = "Live Secrets")]
+    pub(crate) overwrite_live: Vec<String>,
+    /// Show what would be written, and write nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask; needed where standard input is no terminal.
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+}
+
+/// `regent restore`.
+#[derive(Args)]
+pub(crate) struct RestoreArgs {
+    /// The Secret.
+    #[arg(value_name = "NAMESPACE/NAME")]
+    pub(crate) secret: String,
+    /// Folder with regent.yaml.
+    #[arg(default_value = ".", value_hint = ValueHint::DirPath)]
+    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) keys: KeyArgs,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+    /// The context of the cluster where the Secret lives, where that is another one (a hub).
+    #[arg(long, value_name = "NAME", help_heading = "Cluster")]
+    pub(crate) target_context: Option<String>,
+    /// A file with a Vault token that may read `<mount>/data/<prefix>/<namespace>/<name>`.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Vault")]
+    pub(crate) vault_token_file: Option<PathBuf>,
+    /// Take Git's values although Vault holds others, or does not say.
+    #[arg(long, help_heading = "Vault")]
+    pub(crate) stale_ok: bool,
+    /// Show what would be created, and create nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// `regent refresh`.
+#[derive(Args)]
+pub(crate) struct RefreshArgs {
+    /// Applications, `NAME` or `NAMESPACE/NAME`; where none is given, all that use the plugin.
+    #[arg(value_name = "APPLICATION")]
+    pub(crate) applications: Vec<String>,
+    /// The operator's file, which names plugin and cluster; by default what `REGENT_CONFIG` names.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    /// How long to wait for all of them, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) timeout: u64,
+    /// Output format.
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "human")]
+    pub(crate) output: ReportOutputArg,
 }
 
 /// `regent serve`.
@@ -457,11 +627,17 @@ impl Cli {
             Command::Render(args) => Some(&mut args.store.config),
             Command::Status(args) => Some(&mut args.store.config),
             Command::Init(args) => Some(&mut args.store.config),
+            Command::Rebootstrap(args) => Some(&mut args.store.config),
+            Command::Restore(args) => Some(&mut args.store.config),
+            Command::Refresh(args) => Some(&mut args.config),
             Command::Probe(args) => Some(&mut args.config),
             Command::Serve(ServeArgs { door: ServeDoor::Argocd(args) }) => Some(&mut args.config),
-            Command::Open(_) | Command::Lint(_) | Command::New(_) | Command::Explain(_) | Command::Completions(_) => {
-                None
-            }
+            Command::Open(_)
+            | Command::Lint(_)
+            | Command::New(_)
+            | Command::Crd
+            | Command::Explain(_)
+            | Command::Completions(_) => None,
         };
         if let Some(config) = config.filter(|config| config.is_none()) {
             *config = config::variable(REGENT_CONFIG).map(PathBuf::from);
@@ -522,12 +698,46 @@ const STATUS_EXAMPLES: &str = "\
 Examples:
   regent status clusters/prod                       without an authority: what opens what
   regent status clusters/prod --store /var/lib/regent
-  regent status clusters/prod -i keys/ --output json";
+  regent status clusters/prod --context prod        a cluster: witnesses, policies, lock, live Secrets
+  regent status clusters/prod --context hub --target-context prod
+  regent status clusters/prod --config regent-config.yaml --exit-code --output json";
 
 const INIT_EXAMPLES: &str = "\
 Examples:
   regent init clusters/prod --store /var/lib/regent --dry-run
-  regent init clusters/prod --config regent-config.yaml";
+  regent init clusters/prod --config regent-config.yaml
+
+  regent init clusters/prod --context prod --no-vault-yet --dry-run   what it found, and would make
+  regent init clusters/prod --context prod --vault-token-file token   asks Vault for a record first
+  regent init clusters/eu --context hub --target-context eu           the Secrets live elsewhere
+  regent init clusters/prod --context prod --complete                 makes what is missing
+  regent init clusters/prod --context prod --move --as me --as-group regent:break-glass
+
+First, once a cluster: `kubectl apply --server-side -k manifests/cluster`.";
+
+const CRD_EXAMPLES: &str = "\
+Examples:
+  regent crd | kubectl apply --server-side -f -      without the policies; `manifests/cluster` has both";
+
+const REFRESH_EXAMPLES: &str = "\
+Examples:
+  regent refresh                             every Application that uses the plugin, in the current context
+  regent refresh bootstrap team-a/secrets    these two; the first in Argo CD's namespace
+  regent refresh --context prod -o json
+
+Exit code 1 where one was not refreshed, or the plugin refuses it.";
+
+const REBOOTSTRAP_EXAMPLES: &str = "\
+Examples:
+  regent rebootstrap clusters/prod -i root.txt --context prod --dry-run
+  regent rebootstrap clusters/prod -i root.txt --context prod --as $USER --as-group regent:break-glass \\
+    --abandon-vault 0b5f2c1e-8a3d-4f6b-9c2e-1d7a5e4b3c2f --save-live live.json.age --overwrite-live app/db
+  regent open live.json.age -i root.txt --reveal | kubectl apply --server-side -f -    what was overwritten, back again";
+
+const RESTORE_EXAMPLES: &str = "\
+Examples:
+  regent restore argocd/repo-creds clusters/prod -i root.txt --context prod --vault-token-file token
+  regent restore vault/unseal clusters/prod -i root.txt --context prod    one with `vault: false`: Vault is not asked";
 
 const PROBE_EXAMPLES: &str = "\
 Examples:

@@ -1,12 +1,17 @@
 //! One file a command; this one only dispatches.
 mod completions;
+mod crd;
 mod explain;
 mod init;
 mod lint;
 mod new;
 mod open;
 mod probe;
+mod rebootstrap;
+mod refresh;
 mod render;
+mod restore;
+mod root;
 mod serve;
 mod status;
 
@@ -24,6 +29,10 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::New(args) => new::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Init(args) => init::run(&args),
+        Command::Rebootstrap(args) => rebootstrap::run(&args),
+        Command::Restore(args) => restore::run(&args),
+        Command::Refresh(args) => refresh::run(&args),
+        Command::Crd => crd::run(),
         Command::Probe(args) => probe::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Completions(args) => completions::run(&args),

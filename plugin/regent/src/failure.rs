@@ -1,8 +1,11 @@
 //! Every failure once: exit code, stable name, public sentence, way out. The only file that knows codes.
 
+use crate::cluster::ClusterError;
 use crate::source::tar::UploadProblem;
 use regent_core::authority::{AuthorityRefusal, Rule};
 use regent_core::files::{FileProblem, FilesError};
+use regent_core::rebootstrap::RebootstrapRefusal;
+use regent_core::restore::RestoreRefusal;
 use regent_core::rules::RuleRefusal;
 use regent_core::{DocumentProblem, Refusal};
 use regent_sops::IdentityProblem;
@@ -34,6 +37,48 @@ pub(crate) enum Failure {
         folder: String,
         /// The rule it breaks.
         problem: String,
+    },
+    /// A cluster did not do what was asked.
+    #[error("the API server {cluster}: {problem}")]
+    Cluster {
+        /// Its address, or the kubeconfig that leads to none.
+        cluster: String,
+        /// Why.
+        problem: ClusterError,
+    },
+    /// Vault was asked whether there is a record, and does not say.
+    #[error("Vault {address} does not say whether it holds a handover record: {problem}")]
+    Vault {
+        /// Its address, as `regent.yaml` has it.
+        address: String,
+        /// Why.
+        problem: String,
+    },
+    /// A cluster is not as it has to be.
+    #[error("{cluster} is not ready: {problem}")]
+    NotReady {
+        /// The API server's address.
+        cluster: String,
+        /// What is missing or in the way.
+        problem: String,
+        /// What helps.
+        way_out: String,
+    },
+    /// `rebootstrap` does not raise the epoch.
+    #[error("{refusal}")]
+    Rebootstrap {
+        /// Why.
+        refusal: RebootstrapRefusal,
+        /// The command that goes on.
+        way_out: String,
+    },
+    /// `restore` brings nothing back.
+    #[error("{refusal}")]
+    Restore {
+        /// Why.
+        refusal: RestoreRefusal,
+        /// The command that goes on.
+        way_out: String,
     },
     /// `init` where a witness is.
     #[error("authority `{name}` exists: {witness}")]
@@ -124,18 +169,27 @@ pub(crate) enum Exit {
     Authority = 4,
     /// A person decides.
     Person = 5,
+    /// Vault has the record, and the cluster does not show all of it yet.
+    Underway = 7,
     /// A bug.
     Bug = 70,
 }
 
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
 /// The exit codes of the help.
-pub(crate) const EXIT_CODES: [(u8, &str); 7] = [
+pub(crate) const EXIT_CODES: [(u8, &str); 8] = [
     (Exit::Done as u8, "done"),
     (Exit::Refused as u8, "refused by a rule"),
     (Exit::Usage as u8, "usage: the command line, a configuration file, or a file that cannot be read or written"),
     (Exit::Document as u8, "a document cannot be opened"),
     (Exit::Authority as u8, "the authority is unknown or absent: try again, or `regent init`"),
     (Exit::Person as u8, "witnesses contradict each other: a person decides"),
+    (Exit::Underway as u8, "recorded, but not yet mirrored or settled: run it again"),
     (Exit::Bug as u8, "a bug in regent"),
 ];
 
@@ -158,6 +212,21 @@ pub(crate) enum Code {
     Upload,
     NotUploaded,
     Store,
+    Cluster,
+    Forbidden,
+    Denied,
+    NotReady,
+    Vault,
+    NextEpoch,
+    OtherCluster,
+    Mirror,
+    Abandon,
+    Delivered,
+    LiveDiffers,
+    Moved,
+    NotPermanent,
+    Present,
+    Stale,
     Config,
     Files,
     Object,
@@ -280,14 +349,19 @@ impl Failure {
             (_, Code::Request) => tonic::Code::InvalidArgument,
             (Exit::Refused, _) => tonic::Code::PermissionDenied,
             (Exit::Usage | Exit::Document | Exit::Person, _) => tonic::Code::FailedPrecondition,
-            (Exit::Authority, _) => tonic::Code::Unavailable,
+            (Exit::Authority | Exit::Underway, _) => tonic::Code::Unavailable,
             (Exit::Done | Exit::Bug, _) => tonic::Code::Internal,
         }
     }
 
     /// The exit code alone.
     pub(crate) fn exit_code(&self) -> ExitCode {
-        ExitCode::from(self.verdict().1 as u8)
+        self.exit().into()
+    }
+
+    /// How a command ends that fails so.
+    pub(crate) fn exit(&self) -> Exit {
+        self.verdict().1
     }
 
     /// The stable name.
@@ -296,7 +370,7 @@ impl Failure {
     }
 
     /// The way out: the code's own, or more to the point where the failure knows more.
-    fn hint(&self) -> String {
+    pub(crate) fn hint(&self) -> String {
         if let Some(program) = self.missing_plugin() {
             return format!("one recipient needs the program `{program}` in PATH");
         }
@@ -312,6 +386,10 @@ impl Failure {
             && let Some(way_out) = way_out_of_identity(*problem)
         {
             return way_out.to_owned();
+        }
+        if let Self::NotReady { way_out, .. } | Self::Rebootstrap { way_out, .. } | Self::Restore { way_out, .. } = self
+        {
+            return way_out.clone();
         }
         self.code().entry().way_out.to_owned()
     }
@@ -338,6 +416,11 @@ impl Failure {
             Self::Refused(refusal) => of_refusal(refusal),
             Self::Open { error, .. } | Self::Identity(error) => of_ciphertext(error),
             Self::Store { .. } => (Code::Store, Exit::Authority),
+            Self::Cluster { problem, .. } => of_cluster(problem),
+            Self::Vault { .. } => (Code::Vault, Exit::Authority),
+            Self::NotReady { .. } => (Code::NotReady, Exit::Refused),
+            Self::Rebootstrap { refusal, .. } => of_rebootstrap(refusal),
+            Self::Restore { refusal, .. } => of_restore(refusal),
             Self::Exists { .. } => (Code::Exists, Exit::Refused),
             Self::Closed { .. } => (Code::Closed, Exit::Refused),
             Self::Plugin { .. } => (Code::Plugin, Exit::Refused),
@@ -435,6 +518,50 @@ fn of_authority(refusal: &AuthorityRefusal) -> (Code, Exit) {
     (code, exit)
 }
 
+fn of_cluster(problem: &ClusterError) -> (Code, Exit) {
+    match problem {
+        ClusterError::Forbidden(_) => (Code::Forbidden, Exit::Refused),
+        ClusterError::Denied(_) => (Code::Denied, Exit::Refused),
+        ClusterError::Unreachable(_)
+        | ClusterError::Late(_)
+        | ClusterError::Unauthorized
+        | ClusterError::Conflict(_)
+        | ClusterError::NotServed(_)
+        | ClusterError::Status { .. } => (Code::Cluster, Exit::Authority),
+    }
+}
+
+fn of_rebootstrap(refusal: &RebootstrapRefusal) -> (Code, Exit) {
+    match refusal {
+        RebootstrapRefusal::Authority(refusal) => of_authority(refusal),
+        RebootstrapRefusal::NotAsked { .. } => (Code::NextEpoch, Exit::Refused),
+        RebootstrapRefusal::OtherCluster { .. } => (Code::OtherCluster, Exit::Refused),
+        RebootstrapRefusal::Mirror { .. } => (Code::Mirror, Exit::Person),
+        RebootstrapRefusal::OtherHandover { .. } | RebootstrapRefusal::VaultHolds { .. } => {
+            (Code::Abandon, Exit::Refused)
+        }
+        RebootstrapRefusal::VaultSilent { .. } => (Code::Abandon, Exit::Authority),
+        RebootstrapRefusal::Delivered { .. } => (Code::Delivered, Exit::Refused),
+        RebootstrapRefusal::NoSuchSecret { .. } => (Code::Usage, Exit::Usage),
+        RebootstrapRefusal::LiveDiffers { .. } => (Code::LiveDiffers, Exit::Refused),
+        RebootstrapRefusal::Moved => (Code::Moved, Exit::Authority),
+    }
+}
+
+fn of_restore(refusal: &RestoreRefusal) -> (Code, Exit) {
+    match refusal {
+        RestoreRefusal::Authority(refusal) => of_authority(refusal),
+        RestoreRefusal::GitRules { .. }
+        | RestoreRefusal::NotListed { .. }
+        | RestoreRefusal::NotPermanent { .. }
+        | RestoreRefusal::NoDocument { .. } => (Code::NotPermanent, Exit::Refused),
+        RestoreRefusal::ListUnreadable => (Code::NotPermanent, Exit::Authority),
+        RestoreRefusal::OtherCluster { .. } => (Code::OtherCluster, Exit::Refused),
+        RestoreRefusal::Present { .. } => (Code::Present, Exit::Refused),
+        RestoreRefusal::Stale { .. } => (Code::Stale, Exit::Refused),
+    }
+}
+
 fn of_document(problem: &DocumentProblem) -> (Code, Exit) {
     match problem {
         DocumentProblem::Sops(error) => of_ciphertext(error),
@@ -490,6 +617,21 @@ impl Code {
         Self::Upload,
         Self::NotUploaded,
         Self::Store,
+        Self::Cluster,
+        Self::Forbidden,
+        Self::Denied,
+        Self::NotReady,
+        Self::Vault,
+        Self::NextEpoch,
+        Self::OtherCluster,
+        Self::Mirror,
+        Self::Abandon,
+        Self::Delivered,
+        Self::LiveDiffers,
+        Self::Moved,
+        Self::NotPermanent,
+        Self::Present,
+        Self::Stale,
         Self::Config,
         Self::Files,
         Self::Object,
@@ -648,6 +790,119 @@ impl Code {
                 why: "A folder that others can write, that is no store, or that is not mounted must not be mistaken for one \
                       without an authority.",
                 way_out: "check the path, whether it is mounted, and its mode (0700); `regent init DIR` makes a new store",
+            },
+            Self::Cluster => Entry {
+                name: "cluster",
+                exits: &[Exit::Authority],
+                meaning: "the API server cannot be asked, or does not do what was asked",
+                why: "The witnesses are what the API server says now. No answer, and any answer but a clear one, is \
+                      unknown, and unknown is an error.",
+                way_out: "check context, token, CA and network (`kubectl get authorities`), then try again",
+            },
+            Self::Forbidden => Entry {
+                name: "forbidden",
+                exits: &[Exit::Refused],
+                meaning: "the API server does not let this identity do it",
+                why: "Each identity has the few rights that its task needs: `regent init` those of the ClusterRole \
+                      `regent-init`, repairs those of `regent-break-glass`.",
+                way_out: "use an identity with ClusterRole `regent-init`, or for repairs `--as-group regent:break-glass`",
+            },
+            Self::Denied => Entry {
+                name: "denied",
+                exits: &[Exit::Refused],
+                meaning: "an admission policy refuses it, for cluster administrators too",
+                why: "What keeps the authority one-way is enforced by the API server itself, so that no mistake of a \
+                      person or a program undoes it.",
+                way_out: "if it must be: `--as $USER --as-group regent:break-glass`, by whoever may impersonate that group",
+            },
+            Self::NotReady => Entry {
+                name: "not-ready",
+                exits: &[Exit::Refused],
+                meaning: "something that protects the authority is missing in the cluster, or something stands in its way",
+                why: "An authority is only as safe as what keeps it one-way: the schema, the policies, the lock. None is \
+                      created where they do not bind.",
+                way_out: "`regent status` shows what is in force; `manifests/cluster` holds what belongs there",
+            },
+            Self::Vault => Entry {
+                name: "vault",
+                exits: &[Exit::Authority],
+                meaning: "Vault does not say whether it holds a handover record",
+                why: "A record means that Vault rules already, and a second start of Git's rule would overwrite what was \
+                      rotated since. No answer is not a no.",
+                way_out: "make it answer (`--vault-token-file`); if there is no Vault yet, `--no-vault-yet` says so",
+            },
+            Self::NextEpoch => Entry {
+                name: "next-epoch",
+                exits: &[Exit::Refused],
+                meaning: "`regent rebootstrap` found nothing to do: regent.yaml asks for no epoch after the one that rules",
+                why: "That Git rules again is a decision that belongs in a reviewed commit. The command only carries it out.",
+                way_out: "where Vault is lost, commit `epoch` raised by one and `supersedes: HANDOVER`",
+            },
+            Self::OtherCluster => Entry {
+                name: "other-cluster",
+                exits: &[Exit::Refused],
+                meaning: "the authority is about another cluster than the one that was asked",
+                why: "Witnesses that were copied or restored into another cluster are no evidence there, and live Secrets \
+                      would be compared with the wrong ones.",
+                way_out: "check `--context` (the witnesses) and `--target-context` (the Secrets)",
+            },
+            Self::Mirror => Entry {
+                name: "mirror",
+                exits: &[Exit::Person],
+                meaning: "a handover stopped between its witnesses, and they do not say enough to complete them",
+                why: "The next epoch follows vault of this one, so the Authority has to say vault first, in the handover's own \
+                      words.",
+                way_out: "`regent verify` mirrors Vault's record again; else break-glass corrects the Authority by hand",
+            },
+            Self::Abandon => Entry {
+                name: "abandon",
+                exits: &[Exit::Refused, Exit::Authority],
+                meaning: "Vault holds, or may hold, what `regent rebootstrap` would give up",
+                why: "Values that were rotated in Vault are nowhere else. A Vault that only does not answer is not lost.",
+                way_out: "make Vault answer; if it is to be given up, `--abandon-vault HANDOVER` says so",
+            },
+            Self::Delivered => Entry {
+                name: "delivered",
+                exits: &[Exit::Refused],
+                meaning: "an ExternalSecret or VaultStaticSecret still writes a Secret that Git is about to write",
+                why: "Two writers of one Secret overwrite each other for ever, and a new Vault with old values would win.",
+                way_out: "remove it and what applies it, without its Secret (`--cascade=orphan`), then go on",
+            },
+            Self::LiveDiffers => Entry {
+                name: "live-differs",
+                exits: &[Exit::Refused],
+                meaning: "a live Secret holds values that Git does not have, and they would be overwritten",
+                why: "With Vault lost the live Secret may be the last place of a rotated value.",
+                way_out: "put it into Git; or `--save-live FILE` and `--overwrite-live NAMESPACE/NAME` for each",
+            },
+            Self::Moved => Entry {
+                name: "moved",
+                exits: &[Exit::Authority],
+                meaning: "what a decision stood on changed before it was carried out",
+                why: "Somebody else was at work in the cluster or in Vault. What a person agreed to was something else.",
+                way_out: "run it again and read what it shows",
+            },
+            Self::NotPermanent => Entry {
+                name: "not-permanent",
+                exits: &[Exit::Refused, Exit::Authority],
+                meaning: "`regent restore` brings back permanent Secrets that were handed over, and nothing else",
+                why: "Once Vault rules no value is rendered any more. The one exception are Secrets that every bootstrap needs \
+                      before Vault, and only where the handover's list and regent.yaml both call them permanent.",
+                way_out: "have it delivered from Vault; `regent status DIR` shows the class of each document",
+            },
+            Self::Present => Entry {
+                name: "present",
+                exits: &[Exit::Refused],
+                meaning: "the Secret that `regent restore` would create exists",
+                why: "What is live may have been rotated, and is never overwritten from Git while Vault rules.",
+                way_out: "leave it; or delete it by hand, then restore",
+            },
+            Self::Stale => Entry {
+                name: "stale",
+                exits: &[Exit::Refused],
+                meaning: "Vault's copy of a permanent Secret is another one than Git's, or nobody knows",
+                why: "It was rotated in one of the two places. The older value would lock out whoever has the newer one.",
+                way_out: "make Git and Vault agree; or `--stale-ok` takes Git's",
             },
             Self::Config => Entry {
                 name: "config",
@@ -846,6 +1101,17 @@ fn shortened(text: &str, room: usize) -> String {
     let head: String = text.chars().take(kept.div_ceil(2)).collect();
     let end: String = text.chars().skip(length - kept / 2).collect();
     format!("{head}\u{2026}{end}")
+}
+
+/// What lies at the bottom of an error, in one bounded line: what wraps it are only names.
+pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
+    const LONGEST: usize = 400;
+    let mut bottom = error;
+    while let Some(source) = bottom.source() {
+        bottom = source;
+    }
+    let text = bottom.to_string();
+    one_line(text.split(" (os error").next().unwrap_or_default()).chars().take(LONGEST).collect()
 }
 
 /// Names come from files: a control character in one must neither break the line nor steer a terminal.

@@ -1,0 +1,148 @@
+//! What commands that need a root, its keys and its authority in a cluster begin with.
+
+use std::path::Path;
+
+use regent_core::Refusal;
+use regent_core::authority::{Place, Ruling};
+use regent_core::bootstrap::Bootstrap;
+use regent_core::evidence::{Clusters, Evidence};
+use regent_core::render::{Door, Request};
+use regent_core::rules::RegentConfig;
+use regent_sops::Limits;
+
+use super::render::{bootstrap_path, key_args, place_of};
+use crate::cli::{KeyArgs, StoreArgs};
+use crate::cluster::{Access, Cluster, installation};
+use crate::config;
+use crate::failure::Failure;
+use crate::keys::{self, Identities};
+use crate::source::{self, BOOTSTRAP, Bounds, Gathered, bootstrap_of};
+use crate::witnesses::Store;
+
+/// A root in a folder, and with what it is opened.
+pub(super) struct Root {
+    pub(super) gathered: Gathered,
+    pub(super) bootstrap: Bootstrap,
+    pub(super) config: Option<RegentConfig>,
+    /// The cluster of the witnesses.
+    pub(super) access: Access,
+    pub(super) identities: Identities,
+    /// Namespaces that the rule allows; all of them where no operator's file says.
+    namespaces: Vec<String>,
+    limits: Limits,
+}
+
+/// The clusters of an authority.
+pub(super) struct Connected {
+    /// Where the witnesses are.
+    pub(super) witnesses: Cluster,
+    /// Where the Secrets are.
+    pub(super) target: Cluster,
+    pub(super) uids: Clusters,
+}
+
+impl Root {
+    /// `command` is what errors call it.
+    pub(super) fn gather(command: &str, dir: &Path, store: &StoreArgs, keys: &KeyArgs) -> Result<Self, Failure> {
+        let config = store.config.as_deref().map(config::load).transpose()?;
+        let bounds = config.as_ref().map(|config| config.limits).unwrap_or_default();
+        let limits = Limits { document: bounds.document, ..Limits::default() };
+        let access = match config::store(store, config.as_ref()) {
+            Some(Store::Cluster(access)) => access,
+            Some(Store::Folder(_)) => {
+                return Err(Failure::Usage(format!("`{command}` is for an authority in a cluster")));
+            }
+            None => {
+                return Err(Failure::Usage(format!(
+                    "`{command}` needs to know where the authority is kept: `--context NAME` or `--config FILE`"
+                )));
+            }
+        };
+        let gathered = source::dir::gather(dir, Bounds::of(&bounds))?;
+        let bootstrap = bootstrap_of(&gathered.files)?.ok_or_else(|| Failure::World {
+            what: "read",
+            name: dir.join(BOOTSTRAP).display().to_string(),
+            reason: "it does not exist".to_owned(),
+        })?;
+        let rule = match &config {
+            Some(config) => Some(config.rule_for(&bootstrap.name, &bootstrap_path(&gathered)).map_err(Refusal::from)?),
+            None => None,
+        };
+        let identities = keys::load(&key_args(keys, rule))?;
+        let namespaces = rule.map_or_else(|| vec!["*".to_owned()], |rule| rule.namespaces.clone());
+        Ok(Self { gathered, bootstrap, config, access, identities, namespaces, limits })
+    }
+
+    /// Where it stands.
+    pub(super) fn place(&self, evidence: &Evidence) -> Place {
+        place_of(&self.gathered, Some(evidence))
+    }
+
+    /// Its documents, opened to be compared. `ruling` decides whether they may leave.
+    pub(super) fn request<'a>(&'a self, ruling: &'a Ruling) -> Request<'a> {
+        Request {
+            files: &self.gathered.files,
+            folder: None,
+            bootstrap: Some(&self.bootstrap),
+            ruling,
+            keys: (&self.identities.keyring).into(),
+            namespaces: &self.namespaces,
+            limits: &self.limits,
+            door: Door::ArgoCd,
+        }
+    }
+
+    /// Connects to the cluster of the witnesses and to that of the Secrets, where it is another one.
+    pub(super) async fn connect(&self, target_context: Option<&String>) -> Result<Connected, Failure> {
+        let witnesses = Cluster::connect(&self.access).await?;
+        let target = match target_context {
+            Some(context) => {
+                Cluster::connect(&Access { context: Some(context.clone()), ..self.access.clone() }).await?
+            }
+            None => witnesses.clone(),
+        };
+        let uids = Clusters {
+            witness: installation::uid(&witnesses).await.map_err(|problem| witnesses.failure(problem))?,
+            target: installation::uid(&target).await.map_err(|problem| target.failure(problem))?,
+        };
+        Ok(Connected { witnesses, target, uids })
+    }
+}
+
+impl Connected {
+    /// Whether the Secrets are in another cluster than the witnesses.
+    pub(super) fn is_hub(&self) -> bool {
+        self.uids.witness != self.uids.target
+    }
+}
+
+/// The command line as it was typed, with more words: what a stop prints so that a person can go on. Nothing secret is
+/// ever on a command line.
+pub(super) fn typed_with(more: &[String]) -> String {
+    let typed = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+    let words = std::iter::once("regent".to_owned()).chain(typed).chain(more.iter().cloned());
+    words.map(|word| quoted(&word)).collect::<Vec<_>>().join(" ")
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |char: char| char.is_ascii_alphanumeric() || "_-./:=@,+%".contains(char);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_printed_can_be_typed() {
+        for (word, expected) in
+            [("a/b", "a/b"), ("", "''"), ("a b", "'a b'"), ("it's", r"'it'\''s'"), ("$(x)", "'$(x)'")]
+        {
+            assert_eq!(quoted(word), expected);
+        }
+    }
+}
