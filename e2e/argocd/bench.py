@@ -26,6 +26,7 @@ def measure(row, regent, sink, tools, peers, quick):
     house = None
     try:
         house = staging.House(scratch, regent, tools, peers)
+        house.serve()
         for count in (1, 10, 100):
             rendering(row, house, sink, count, quick)
         applications(row, house, sink, quick)

@@ -13,6 +13,7 @@ import http.client
 import itertools
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -25,6 +26,7 @@ from pathlib import Path
 CANARY = "REGENT-CANARY"
 HANDOVER = "0b0e7c1e-5b0a-4c0e-8c3e-0123456789ab"
 PATIENCE = 30  # seconds for what takes a fraction of one
+GIVEN = set()  # ports that were given away and may not be taken yet
 
 
 def leaks(data):
@@ -50,9 +52,15 @@ def until(what, happens, seconds=PATIENCE):
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Below those that the kernel gives to clients: one could take it, or reach itself while nobody listens."""
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.choice(range(10000, first) or range(1025, 65536))
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            if port not in GIVEN:
+                GIVEN.add(port)
+                return port
 
 
 def answers_on(port):
@@ -97,7 +105,7 @@ class Asker:
 
 
 class House:
-    """Redis, the repo-server and whoever asks it, for all stories."""
+    """Redis, the repo-server and whoever asks it, for all stories: there from `serve` to `close`."""
 
     def __init__(self, folder, regent, tools, peers):
         self.folder, self.regent, self.peers = folder, regent, peers
@@ -117,24 +125,24 @@ class House:
             "GIT_COMMITTER_NAME": "e2e", "GIT_COMMITTER_EMAIL": "e2e@example.invalid",
         }
         self.started = []
-        try:
-            self.redis_port, port = free_port(), free_port()
-            self.start("redis", "redis-server", "--bind", "127.0.0.1", "--port", self.redis_port,
-                       "--save", "", "--appendonly", "no", "--dir", folder)
-            self.start("repo-server", peers / "argocd", "--disable-tls", "--client-ca-path=", "--address", "127.0.0.1",
-                       "--port", port, "--metrics-address", "127.0.0.1", "--metrics-port", free_port(),
-                       "--redis", f"127.0.0.1:{self.redis_port}", "--plugin-use-manifest-generate-paths",
-                       "--loglevel", "warn",
-                       env={"ARGOCD_BINARY_NAME": "argocd-repo-server", "ARGOCD_GPG_ENABLED": "false",
-                            "ARGOCD_PLUGINSOCKFILEPATH": str(self.plugins), "ARGOCD_FAKE_IN_CLUSTER": "true",
-                            "ARGOCD_ASK_PASS_SOCK": f"{folder}/ask-pass.sock",
-                            "ARGOCD_TLS_DATA_PATH": str(home), "ARGOCD_SSH_DATA_PATH": str(home)})
-            for each in (self.redis_port, port):
-                until(f"port {each} answers", lambda each=each: answers_on(each))
-            self.driver = Asker(peers / "argocd-driver", "-requests", "-server", f"127.0.0.1:{port}", env=self.env)
-        except BaseException:
-            self.close()
-            raise
+
+    def serve(self):
+        home = self.env["HOME"]
+        self.redis_port, self.repo_port = free_port(), free_port()
+        self.start("redis", "redis-server", "--bind", "127.0.0.1", "--port", self.redis_port,
+                   "--save", "", "--appendonly", "no", "--dir", self.folder)
+        self.start("repo-server", self.peers / "argocd", "--disable-tls", "--client-ca-path=", "--address", "127.0.0.1",
+                   "--port", self.repo_port, "--metrics-address", "127.0.0.1", "--metrics-port", free_port(),
+                   "--redis", f"127.0.0.1:{self.redis_port}", "--plugin-use-manifest-generate-paths",
+                   "--loglevel", "warn",
+                   env={"ARGOCD_BINARY_NAME": "argocd-repo-server", "ARGOCD_GPG_ENABLED": "false",
+                        "ARGOCD_PLUGINSOCKFILEPATH": str(self.plugins), "ARGOCD_FAKE_IN_CLUSTER": "true",
+                        "ARGOCD_ASK_PASS_SOCK": f"{self.folder}/ask-pass.sock",
+                        "ARGOCD_TLS_DATA_PATH": home, "ARGOCD_SSH_DATA_PATH": home})
+        for port in (self.redis_port, self.repo_port):
+            until(f"port {port} answers", lambda port=port: answers_on(port))
+        self.driver = Asker(self.peers / "argocd-driver", "-requests", "-server", f"127.0.0.1:{self.repo_port}",
+                            env=self.env)
 
     def start(self, name, *command, env=None):
         log = (self.folder / f"{name}.log").open("wb")
@@ -289,7 +297,7 @@ class Stage:
     def serve(self, *rules, **kwargs):
         """Starts regent with these rules."""
         config = {"apiVersion": "regent.dev/v1alpha1", "kind": "RegentConfig",
-                  "store": {"kind": "directory", "path": str(self.store)}, "rules": rules,
+                  "store": kwargs.pop("store", {"kind": "directory", "path": str(self.store)}), "rules": rules,
                   "argocd": {"name": self.name, "version": "v1", **kwargs.pop("argocd", {})},
                   "limits": kwargs.pop("limits", {})}
         plugin = "{name}-{version}".format(**config["argocd"])
@@ -367,7 +375,7 @@ class Stage:
 class Regent:
     """A running `regent serve argocd`."""
 
-    def __init__(self, stage, config, plugin, flags=("--single-process-demo",), plugins=None, uid=None):
+    def __init__(self, stage, config, plugin, flags=("--single-process-demo",), plugins=None, uid=None, env=None):
         self.stage, self.plugins = stage, plugins or stage.house.plugins
         self.folder = stage.folder / f"regent-{len(stage.regents)}"
         self.work, self.tmp = self.folder / "work", self.folder / "tmp"
@@ -387,8 +395,8 @@ class Regent:
             self.child = subprocess.Popen(
                 [stage.house.regent, "serve", "argocd", "--config", self.config, "--log-format", "json",
                  "--listen", f"127.0.0.1:{self.port}", *flags], cwd=self.work, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env={"ARGOCD_PLUGINSOCKFILEPATH": str(self.plugins), "TMPDIR": str(self.tmp)}, user=uid, group=uid,
-                extra_groups=None if uid is None else [])
+                env={"ARGOCD_PLUGINSOCKFILEPATH": str(self.plugins), "TMPDIR": str(self.tmp), **(env or {})},
+                user=uid, group=uid, extra_groups=None if uid is None else [])
         stage.regents.append(self)
         until(f"regent is ready: {self.log()[-500:]}", lambda: self.get("/readyz")[0] == 200)
         assert self.socket.is_socket() and self.socket.stat().st_ino != before, "ready without a socket"

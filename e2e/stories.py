@@ -1,0 +1,90 @@
+"""Plays stories: a folder each, with a `story.py`. One line per story: its name, whether it holds, and how long it took."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parent.parent
+
+
+def output(*command):
+    return Path(subprocess.run(command, cwd=TOP, check=True, stdout=subprocess.PIPE, text=True).stdout.strip())
+
+
+def main(words, usage, here, staging, tools, peers, before=lambda house: None):
+    """`here` holds the stories; `staging` is their stage module; `before` is done once, before the first story."""
+    if "-h" in words or "--help" in words:
+        print(usage.strip())
+        return 0
+    keep = "--keep" in words
+    stories = [word for word in words if word != "--keep"] or sorted(file.parent.name for file in here.glob("*/story.py"))
+    if unknown := [story for story in stories if not (here / story / "story.py").is_file()]:
+        print(f"{here.relative_to(TOP)}/run: no such story: {' '.join(unknown)}", file=sys.stderr)
+        return 2
+    subprocess.run(["hack/tools", *tools], cwd=TOP, check=True)
+    subprocess.run(["hack/peers", *peers], cwd=TOP, check=True)
+    regent = os.environ.get("REGENT")
+    if not regent:
+        subprocess.run(["cargo", "build", "--quiet", "--package", "regent-cli"], cwd=TOP, check=True)
+        regent = TOP / "target/debug/regent"
+    # Short, because the path of a Unix socket is at most 107 bytes; open to the story of another user.
+    scratch = Path(tempfile.mkdtemp(prefix=f"regent-{here.name}-"))
+    scratch.chmod(0o711)
+    program = scratch / "regent"
+    shutil.copy(regent, program)
+    program.chmod(0o755)
+    os.environ["PATH"] = f"{output('hack/tools', '--bin')}:{os.environ['PATH']}"
+    failed = []
+    start = time.monotonic()
+    house = staging.House(scratch, program, output("hack/tools", "--bin"), output("hack/peers", "--bin"))
+    try:
+        before(house)
+        for name in stories:
+            if not play(house, staging, here / name):
+                failed.append(name)
+    finally:
+        house.close()
+        if keep or failed:
+            print(f"kept: {scratch}")
+        else:
+            remove(scratch)
+    print(f"{len(stories) - len(failed)} of {len(stories)} stories hold, {time.monotonic() - start:.0f} s"
+          + (f"; not: {' '.join(failed)}" if failed else ""))
+    return 1 if failed else 0
+
+
+def remove(scratch):
+    # The repo-server takes all rights off the folder that its checkouts lie in, and one story off its store.
+    for folder, _, _ in os.walk(scratch):
+        for each in filter(os.path.isdir, (entry.path for entry in os.scandir(folder))):
+            if not os.path.islink(each):
+                os.chmod(each, 0o700)
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def play(house, staging, folder):
+    spec = importlib.util.spec_from_file_location("story", folder / "story.py")
+    module = importlib.util.module_from_spec(spec)
+    start = time.monotonic()
+    stage = None
+    try:
+        spec.loader.exec_module(module)
+        stage = staging.Stage(house, folder.name)
+        module.story(stage)
+        stage.close()
+    except BaseException as error:
+        if stage:
+            stage.abandon()
+        if not isinstance(error, Exception):
+            raise
+        print(f"{folder.name}: FAILED after {time.monotonic() - start:.1f} s", flush=True)
+        print("".join(f"  {line}\n" for line in traceback.format_exc().splitlines()), flush=True)
+        return False
+    print(f"{folder.name}: {time.monotonic() - start:.1f} s", flush=True)
+    return True
