@@ -101,10 +101,6 @@ func TestTheParametersAreTheStockOnesWithOneKeyMore(t *testing.T) {
 }
 
 func TestTheSidecarCanDoNothingButServe(t *testing.T) {
-	pod := repoServer(t, regentFile).Spec.Template.Spec
-	if pod.AutomountServiceAccountToken == nil || *pod.AutomountServiceAccountToken {
-		t.Error("a ServiceAccount's token is mounted")
-	}
 	context := sidecar(t).SecurityContext
 	no, yes := false, true
 	want := &core.SecurityContext{
@@ -115,6 +111,84 @@ func TestTheSidecarCanDoNothingButServe(t *testing.T) {
 	}
 	if !reflect.DeepEqual(context, want) {
 		t.Errorf("%+v", context)
+	}
+}
+
+// The account with which regent asks who rules: as every client of Kubernetes looks for it, renewed, and no other
+// container's.
+func TestTheSidecarAloneHasAnAccount(t *testing.T) {
+	pod := repoServer(t, regentFile).Spec.Template.Spec
+	if pod.AutomountServiceAccountToken == nil || *pod.AutomountServiceAccountToken {
+		t.Error("every container gets a token")
+	}
+	tokens := map[string]bool{}
+	for _, volume := range pod.Volumes {
+		if volume.Projected == nil {
+			continue
+		}
+		for _, source := range volume.Projected.Sources {
+			if source.ServiceAccountToken == nil {
+				continue
+			}
+			tokens[volume.Name] = true
+			// Without an audience it is the API server's own.
+			if token := source.ServiceAccountToken; token.Path != "token" || *token.ExpirationSeconds != 3600 || token.Audience != "" {
+				t.Errorf("%s: %+v", volume.Name, token)
+			}
+		}
+	}
+	if !reflect.DeepEqual(tokens, map[string]bool{"regent-account": true}) {
+		t.Fatalf("volumes with a token: %v", tokens)
+	}
+	at := slices.IndexFunc(pod.Volumes, func(volume core.Volume) bool { return volume.Name == "regent-account" })
+	account := pod.Volumes[at].Projected
+	// The files belong to root, and no `fsGroup` gives them away.
+	if account.DefaultMode == nil || *account.DefaultMode != 0o444 {
+		t.Errorf("uid 999 cannot read it: %v", account.DefaultMode)
+	}
+	beside := []core.VolumeProjection{
+		{ConfigMap: &core.ConfigMapProjection{
+			LocalObjectReference: core.LocalObjectReference{Name: "kube-root-ca.crt"},
+			Items:                []core.KeyToPath{{Key: "ca.crt", Path: "ca.crt"}},
+		}},
+		{DownwardAPI: &core.DownwardAPIProjection{Items: []core.DownwardAPIVolumeFile{{
+			Path: "namespace", FieldRef: &core.ObjectFieldSelector{APIVersion: "v1", FieldPath: "metadata.namespace"},
+		}}}},
+	}
+	if !reflect.DeepEqual(account.Sources[1:], beside) {
+		t.Errorf("beside the token: %+v", account.Sources[1:])
+	}
+	for _, container := range append(slices.Clone(pod.Containers), pod.InitContainers...) {
+		for _, mount := range container.VolumeMounts {
+			if tokens[mount.Name] && container.Name != "regent" {
+				t.Errorf("%s has the account too", container.Name)
+			}
+		}
+	}
+}
+
+// The chart's values were run by nobody: at least they are the component's.
+func TestTheValuesAreTheComponentsContainerAndVolumes(t *testing.T) {
+	values := untyped(t, input(t, "values.yaml")).Object["repoServer"].(map[string]any)
+	pod := untyped(t, documents(t, regentFile)["Deployment/argocd-repo-server"]).Object
+	for _, step := range []string{"spec", "template", "spec"} {
+		pod = pod[step].(map[string]any)
+	}
+	ours := func(list any) (found []any) {
+		for _, one := range list.([]any) {
+			if strings.HasPrefix(one.(map[string]any)["name"].(string), "regent") {
+				found = append(found, one)
+			}
+		}
+		return found
+	}
+	for _, same := range [][2]any{
+		{values["extraContainers"], any(ours(pod["containers"]))}, {values["volumes"], any(ours(pod["volumes"]))},
+		{values["terminationGracePeriodSeconds"], pod["terminationGracePeriodSeconds"]},
+	} {
+		if !reflect.DeepEqual(same[0], same[1]) {
+			t.Errorf("the values have\n%v\nand the component\n%v", same[0], same[1])
+		}
 	}
 }
 
@@ -139,11 +213,13 @@ func TestNeitherKeysNorConfigurationCanKeepRepoServerFromStarting(t *testing.T) 
 				t.Errorf("uid 999 cannot read %s", volume.Name)
 			}
 		case volume.ConfigMap != nil && volume.ConfigMap.Optional != nil && *volume.ConfigMap.Optional:
+		case volume.Name == "regent-account":
+			// Kubernetes itself keeps kube-root-ca.crt in every namespace.
 		default:
 			t.Errorf("%s is not optional", volume.Name)
 		}
 	}
-	if ours != 2 {
+	if ours != 3 {
 		t.Errorf("%d volumes", ours)
 	}
 }
@@ -175,6 +251,7 @@ func TestOnlyTheSidecarHasTheKeysAndItsMountsChangeWhileItRuns(t *testing.T) {
 	}
 	if want := map[string]string{
 		"plugins": theirs, "regent-config": "/etc/regent", "regent-keys-prod": "/var/run/regent/keys/prod",
+		"regent-account": "/var/run/secrets/kubernetes.io/serviceaccount",
 	}; !reflect.DeepEqual(at, want) {
 		t.Errorf("mounted at %v", at)
 	}

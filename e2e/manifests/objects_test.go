@@ -1,10 +1,11 @@
-// What manifests/argocd makes of Argo CD's install, read as the API server reads it: strictly, with its defaults, and
-// held against its own validation. hack/manifests builds the inputs and runs these tests.
+// What manifests/argocd makes of Argo CD's install, and what manifests/cluster is, read as the API server reads it:
+// strictly, with its defaults, and held against its own validation. hack/manifests builds the inputs and runs these tests.
 package manifests
 
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"os"
@@ -12,7 +13,9 @@ import (
 	"strings"
 	"testing"
 
-	apiextensions "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/install"
+	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
+	apiextensionsinstall "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/install"
+	apiextensionsvalidation "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/validation"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
@@ -31,7 +34,9 @@ import (
 	"k8s.io/kubernetes/pkg/apis/networking"
 	_ "k8s.io/kubernetes/pkg/apis/networking/install"
 	networkvalidation "k8s.io/kubernetes/pkg/apis/networking/validation"
+	"k8s.io/kubernetes/pkg/apis/rbac"
 	_ "k8s.io/kubernetes/pkg/apis/rbac/install"
+	rbacvalidation "k8s.io/kubernetes/pkg/apis/rbac/validation"
 	yamlv3 "sigs.k8s.io/yaml"
 )
 
@@ -60,6 +65,20 @@ func input(t *testing.T, name string) []byte {
 func documents(t *testing.T, name string) map[string][]byte {
 	t.Helper()
 	found := map[string][]byte{}
+	for _, document := range inOrder(t, name) {
+		object := untyped(t, document)
+		id := object.GetKind() + "/" + object.GetName()
+		if found[id] != nil {
+			t.Fatalf("%s: %s stands there twice", name, id)
+		}
+		found[id] = document
+	}
+	return found
+}
+
+// inOrder are the objects of a YAML file.
+func inOrder(t *testing.T, name string) (found [][]byte) {
+	t.Helper()
 	reader := yaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(input(t, name))))
 	for {
 		document, err := reader.Read()
@@ -69,15 +88,10 @@ func documents(t *testing.T, name string) map[string][]byte {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(bytes.TrimSpace(document)) == 0 {
-			continue
+		// A file may begin with comments.
+		if len(untyped(t, document).Object) > 0 {
+			found = append(found, document)
 		}
-		object := untyped(t, document)
-		id := object.GetKind() + "/" + object.GetName()
-		if found[id] != nil {
-			t.Fatalf("%s: %s stands there twice", name, id)
-		}
-		found[id] = document
 	}
 }
 
@@ -97,7 +111,7 @@ func strictly(document []byte) (runtime.Object, error) {
 }
 
 var strict = func() runtime.Decoder {
-	apiextensions.Install(legacyscheme.Scheme)
+	apiextensionsinstall.Install(legacyscheme.Scheme)
 	return serializer.NewCodecFactory(legacyscheme.Scheme, serializer.EnableStrict).UniversalDecoder()
 }()
 
@@ -151,6 +165,20 @@ func problems(object runtime.Object) field.ErrorList {
 		return appsvalidation.ValidateDeployment(object, corevalidation.PodValidationOptions{})
 	case *core.ConfigMap:
 		return corevalidation.ValidateConfigMap(object)
+	case *core.Namespace:
+		return corevalidation.ValidateNamespace(object)
+	case *core.ServiceAccount:
+		return corevalidation.ValidateServiceAccount(object)
+	case *rbac.Role:
+		return rbacvalidation.ValidateRole(object)
+	case *rbac.RoleBinding:
+		return rbacvalidation.ValidateRoleBinding(object)
+	case *rbac.ClusterRole:
+		return rbacvalidation.ValidateClusterRole(object, rbacvalidation.ClusterRoleValidationOptions{})
+	case *rbac.ClusterRoleBinding:
+		return rbacvalidation.ValidateClusterRoleBinding(object)
+	case *apiextensions.CustomResourceDefinition:
+		return apiextensionsvalidation.ValidateCustomResourceDefinition(context.Background(), object)
 	case *networking.NetworkPolicy:
 		return networkvalidation.ValidateNetworkPolicy(object, networkvalidation.NetworkPolicyValidationOptions{})
 	case *admissionregistration.ValidatingAdmissionPolicy:
