@@ -1,0 +1,349 @@
+#!/usr/bin/env python3
+"""The story of regent in a cluster, told with the real etcd, the real kube-apiserver and the real Argo CD.
+
+usage: hack/demo --cluster [--keep]    which also installs and builds what this needs
+
+What is shown is what the programs print; what is told about it is checked, and the demo ends where it is not so. Every
+secret value holds one word, and a line with that word is never printed. All processes are ended on the way out.
+"""
+
+import concurrent.futures
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+sys.dont_write_bytecode = True
+import init  # noqa: E402
+import stories  # noqa: E402
+from applications import AUTOMATED, DOOR, NAMESPACE, ArgoCD  # noqa: E402
+from authority import Authority, refused_by_lock, values_in  # noqa: E402
+from stage import CANARY, TOP, House, Sealed, Stage, full, leaks  # noqa: E402
+
+EXAMPLE = TOP / "examples/bootstrap/clusters/prod"
+# Path, name and class of what a handover lists.
+DOCUMENTS = [("app/db.yaml", "app/db", "handover"), ("app/registry.yaml", "app/registry", "handover"),
+             ("argocd/repo-creds.yaml", "argocd/repo-creds", "permanent"), ("vault/tls.yaml", "vault/tls", "permanent"),
+             ("vault/unseal.yaml", "vault/unseal", "permanent")]
+# What stands in each stub, as regent writes it.
+STUB = 'argocd.argoproj.io/hook: "Skip"'
+# An administrator, as kubectl and regent name it: the context of a kubeconfig.
+ADMIN = "admin"
+
+
+class Untrue(Exception):
+    """What was told is not what was shown."""
+
+
+class Teller:
+    """Prints chapters, commands and what they say."""
+
+    def __init__(self, colours):
+        self.bold, self.dim, self.plain = ("\033[1m", "\033[2m", "\033[0m") if colours else ("", "", "")
+        self.step, self.env, self.folder = 0, {}, TOP
+
+    def line(self, text=""):
+        if leaks(text.encode()):
+            raise Untrue("a line with a secret value was about to be printed")
+        print(f"   {text}".rstrip(), flush=True)
+
+    def chapter(self, title):
+        self.step += 1
+        print(f"\n{self.bold}{self.step}. {title}{self.plain}", flush=True)
+
+    def tell(self, *lines):
+        for line in lines:
+            self.line(line)
+
+    def show(self, *words, folder=None, refused=False, some=None, last=None, shown=None):
+        """Shows a command as one would type it, runs it, and shows what it says: the first or last lines, where that is too
+        much. Gives all of it."""
+        words = [str(word) for word in words]
+        self.line()
+        self.line(f"{self.dim}$ {shown or ' '.join(map(typed, words))}{self.plain}")
+        done = subprocess.run(words, cwd=folder or self.folder, env=self.env, text=True, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        lines = done.stdout.splitlines()
+        self.tell(*lines[-last if last else 0:some])
+        if some and len(lines) > some:
+            self.line(f"... and {len(lines) - some} more lines")
+        if refused:
+            self.line(f"(exit {done.returncode})")
+        claim(f"`{' '.join(words)}` {'is refused' if refused else 'succeeds'}", (done.returncode != 0) == refused)
+        return done.stdout
+
+
+def typed(word):
+    """A word as a shell takes it."""
+    return word if word and not set(word) & set(" {}'\"$\\*()") else f"'{word}'"
+
+
+def claim(what, holds):
+    if not holds:
+        raise Untrue(what)
+
+
+class Prod(Authority):
+    """The authority of examples/bootstrap."""
+
+    def witness(self):
+        listed = [{"path": path, "name": name, "kind": "Secret", "class": kind,
+                   "blob": self.stage.repo.git("rev-parse", f"HEAD:{self.root}/{path}")}
+                  for path, name, kind in DOCUMENTS]
+        return {**self.record(), "documents": listed}
+
+    def tried(self):
+        return self.cluster.delete("Secret", "db", "app", {"dryRun": "All"}, headers={"Impersonate-User": DOOR})
+
+    def secrets(self):
+        """What must not change: each Secret by name, with its uid, its resourceVersion and its data."""
+        found = self.cluster.get("Secret", query={"labelSelector": f"regent.dev/authority={self.name}"}).ok()["items"]
+        return {f"{one['metadata']['namespace']}/{one['metadata']['name']}":
+                (one["metadata"]["uid"], one["metadata"]["resourceVersion"], one["data"]) for one in found}
+
+    def rotated(self):
+        """Another password in app/db, as an operator of Vault writes it."""
+        values = {"username": f"{CANARY}-user", "password": f"{CANARY}, rotated in Vault"}
+        self.cluster.apply_one({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db", "namespace": "app"},
+                                "data": full("db", values)["data"]}, "vault-operator", force=True).ok()
+
+
+def committed(stage):
+    """examples/bootstrap with the word in each value, encrypted and committed."""
+    def example(path):
+        # A registry's credentials are encoded once more.
+        return (EXAMPLE / path).read_text().replace("EXAMPLE", CANARY).replace("RVhBTVBMR", CANARY)
+    files = {f"clusters/prod/{path}": Sealed(example(f"{path}.in")) for path, _, _ in DOCUMENTS}
+    files |= {f"clusters/prod/{path}": example(path) for path in ("regent.yaml", "namespaces.yaml", "app/config.yaml")}
+    return stage.repo.commit(files)
+
+
+def installed(cluster):
+    """Every object of manifests/cluster, as it is now: kind and name, uid and resourceVersion."""
+    listed = json.loads(cluster.kubectl("get", "--kustomize", TOP / "manifests/cluster", "--output", "json"))["items"]
+    return {(one["kind"], one["metadata"].get("namespace"), one["metadata"]["name"]):
+            (one["metadata"]["uid"], one["metadata"]["resourceVersion"]) for one in listed}
+
+
+def stubs_of(out, ask):
+    """How many stubs the plugin answers."""
+    done = subprocess.run([*map(str, ask), "--reveal"], cwd=out.folder, env=out.env, text=True, capture_output=True)
+    claim(f"the plugin answers: {done.stderr}", done.returncode == 0 and not leaks(done.stdout.encode()))
+    return done.stdout.count(STUB)
+
+
+def story(out, stage, keep):
+    began = time.monotonic()
+    tell, show, chapter = out.tell, out.show, out.chapter
+    repo, house = stage.repo, stage.house
+    in_git = f"file://{repo.folder}"
+
+    chapter("A Kubernetes, and Argo CD in it")
+    tell("etcd, kube-apiserver, the garbage collector, Argo CD's controller, repo-server and Redis: the real programs, on",
+         "free ports of this machine, with their data in a scratch folder.")
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        sealed, served = pool.submit(committed, stage), pool.submit(house.serve)
+        cluster = stage.cluster()
+        first = sealed.result()
+        served.result()
+    argocd = ArgoCD(stage, cluster)
+    out.env = {**house.env, "PATH": f"{house.folder / 'bin'}:{house.peers}:{house.env['PATH']}", "NO_COLOR": "1",
+               "KUBECONFIG": str(cluster.kubeconfig(ADMIN)), "ARGOCD_PLUGINSOCKFILEPATH": str(house.plugins)}
+    out.folder = repo.folder
+    show("kubectl", "get", "crds,namespaces", "--output", "name")
+
+    chapter("What regent needs there, once for all authorities")
+    tell("The Authority and its rules, the policies that guard the evidence, two roles. By a cluster administrator.")
+    words = "kubectl", "apply", "--server-side", "-k", "manifests/cluster"
+    show(*words, folder=TOP)
+    cluster.established("authorities.regent.dev")
+    before = installed(cluster)
+    subprocess.run(words, cwd=TOP, env=out.env, check=True, capture_output=True)
+    claim("a second apply changes nothing", installed(cluster) == before and len(before) > 10)
+    tell("", f"The same again changes nothing: all {len(before)} objects keep their resourceVersion.")
+
+    chapter("The bootstrap Secrets, in Git")
+    tell("examples/bootstrap, encrypted with the real sops and committed. hack/demo without --cluster tells this part.")
+    show("git", "ls-tree", "-r", "--name-only", "main")
+
+    chapter("Git rules: said once, on purpose")
+    tell("It looks for any witness of any epoch, whether the policies bind, who reads and who writes; and says what it makes.",
+         "There is no Vault in this demo, so it is told that there is none to ask.")
+    made = show("regent", "init", "clusters/prod", "--context", ADMIN, "--no-vault-yet", "--yes")
+    claim("it made the Authority", "created Authority prod" in made)
+    again = show("regent", "init", "clusters/prod", "--context", ADMIN, "--no-vault-yet", "--yes", refused=True)
+    claim("it says why not twice", "error" in again)
+
+    chapter("An Application is synced")
+    tell("regent runs beside the repo-server, and reads the authority with the token of its pod's account.")
+    rules = [stage.rule()]
+    token = init.reader_token(cluster)
+    sidecar = init.serve_with(stage, cluster, token, rules)
+    app = argocd.application("bootstrap", "clusters/prod", policy=AUTOMATED)
+    app.synced()
+    show("kubectl", "-n", NAMESPACE, "get", "application", "bootstrap")
+    tell("", "The Secrets are live. kubectl tells of a value its length alone:")
+    described = show("kubectl", "-n", "app", "describe", "secret", "db")
+    claim("the guards are there", "Prune=false" in described and "Delete=false" in described)
+    claim("it is labelled", "regent.dev/authority=prod" in described)
+    claim("no value stands in an annotation", "last-applied" not in described)
+    # One that is older by now: Argo CD keeps the manifests of every revision for a day.
+    repo.commit({"clusters/prod/app/config.yaml": (EXAMPLE / "app/config.yaml").read_text().replace("info", "debug")})
+    app.refresh()
+    app.synced()
+    second = repo.git("rev-parse", "HEAD")
+    prod = Prod(stage, cluster, "prod")
+    before = prod.secrets()
+    claim("all five Secrets are live", sorted(before) == sorted(name for _, name, _ in DOCUMENTS))
+    claim("Argo CD caches the values", values_in(argocd.cached("bootstrap"), first))
+
+    chapter("Who rules")
+    rules_git = show("regent", "status", "clusters/prod", "--context", ADMIN, "-i", stage.key.file,
+                     shown=f"regent status clusters/prod --context {ADMIN} -i key.txt")
+    claim("Git rules", "P4" in rules_git)
+
+    chapter("The authority moves")
+    tell("`regent handover` will copy the values to Vault and write a record there. It does not exist yet, so no value was",
+         "copied: what it writes last is written here by hand, with a real token of the one account that may. First the",
+         "immutable witness, then the Authority.")
+    show("kubectl", "get", "authorities")
+    prod.hand_over()
+    show("kubectl", "get", "authorities")
+    show("kubectl", "-n", "kube-system", "get", "configmap", "regent-authority-prod-1")
+    prod.lock(stays=True)
+
+    chapter("Argo CD asks again")
+    tell("It still has the values in its cache. A hard refresh replaces what it holds of the current revision.")
+    claim("Argo CD caches the values", values_in(argocd.cached("bootstrap"), second))
+    refreshed = show("regent", "refresh", "--context", ADMIN)
+    claim("it is in order", "Synced, Healthy" in refreshed)
+    claim("the cache of this revision holds no value", not values_in(argocd.cached("bootstrap"), second))
+    ask = ["regent", "render", "clusters/prod", "--via", sidecar.socket, "--project", "platform", "--app", "bootstrap",
+           "--repo-url", in_git, "--target-revision", "main"]
+    asked = f"regent render clusters/prod --via {sidecar.socket.name} --project platform --app bootstrap ..."
+    stubs = show(*ask, "--reveal", shown=f"{asked} --reveal", some=18)
+    claim("there are stubs and no ciphertext", stubs.count(STUB) == len(DOCUMENTS) and "ENC[" not in stubs)
+    columns = "NAMESPACE:.metadata.namespace,NAME:.metadata.name,UID:.metadata.uid,VERSION:.metadata.resourceVersion"
+    show("kubectl", "get", "secrets", "-A", "-l", "regent.dev/authority=prod", "-o", f"custom-columns={columns}")
+    claim("no live Secret has changed", prod.secrets() == before)
+    tell("", "Every uid and every resourceVersion is what it was before: nothing was touched.")
+    rules_vault = show("regent", "status", "clusters/prod", "--context", ADMIN, shown=f"regent status clusters/prod --context {ADMIN}")
+    claim("Vault rules", "P2" in rules_vault)
+
+    chapter("Vault rotates, and somebody rolls back")
+    tell("Caches still hold old values, so nobody should rotate yet. Somebody does: another password, as an operator of Vault",
+         "writes it. And Argo CD is rolled back to the first revision, whose manifests it still has in its cache, with the old",
+         "values, and applies without asking regent.")
+    prod.rotated()
+    before = prod.secrets()
+    show("kubectl", "-n", "app", "describe", "secret", "db", shown="kubectl -n app describe secret db | tail -n 2", last=2)
+    claim("the old values are in the cache", values_in(argocd.cached("bootstrap"), first))
+    app.rollback(first)
+    show("kubectl", "-n", NAMESPACE, "get", "application", "bootstrap", "-o", "jsonpath={.status.operationState.message}")
+    claim("the lock refused it", refused_by_lock(app.get()))
+    claim("the rotated value is there", prod.secrets() == before)
+    tell("", "The API server refused it: the rotated password is there, and so is every other Secret.")
+
+    chapter("An administrator tries")
+    tell(f"`{ADMIN}` is in system:masters: no RBAC stops it.")
+    for words in (["delete", "authority", "prod"],
+                  ["patch", "authority", "prod", "--type", "merge", "-p", '{"spec":{"authority":"git"}}'],
+                  ["-n", "kube-system", "delete", "configmap", "regent-authority-prod-1"]):
+        said = show("kubectl", *words, refused=True)
+        claim("a rule of regent says no", "regent" in said or "final" in said)
+    tell("", "An accident and a tool end here. Who may write the policies themselves does not: manifests/cluster/README.md.")
+
+    chapter("The API server is gone")
+    cluster.stop_apiserver()
+    tell("kube-apiserver is killed. A sidecar that starts now knows nothing, and unknown is an error: never an old value, never an",
+         "empty answer that would prune.")
+    # Both wait for it for a while, twice each.
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        still = pool.submit(stubs_of, out, ask)
+        second = init.serve_with(stage, cluster, token, rules, name="second")
+        refusal = show(*ask[:4], second.socket, *ask[5:], refused=True, shown=asked.replace(sidecar.socket.name, second.socket.name))
+        claim("it remembers", still.result() == len(DOCUMENTS))
+    claim("it is P1", "P1" in refusal)
+    tell("", f"The first sidecar, which saw Vault rule, answers {len(DOCUMENTS)} stubs all the while.")
+    show("regent", "explain", "P1")
+    cluster.start_apiserver()
+    claim("the second answers stubs again", stubs_of(out, [*ask[:4], second.socket, *ask[5:]]) == len(DOCUMENTS))
+    claim("no live Secret has changed", prod.secrets() == before)
+    tell("", "kube-apiserver is back, and the second answers stubs too. The live Secrets are what they were.")
+    tell("", f"Told in {time.monotonic() - began:.0f} s.")
+
+    print(f"\n{out.bold}What to try next{out.plain}", flush=True)
+    tell("e2e/cluster/run                    every danger that is known, with the lock and without it",
+         "manifests/argocd/README.md         the same in your cluster",
+         "manifests/cluster/README.md        who may do what, and what nobody can stop")
+    if keep:
+        tell("", f"The cluster runs until you press Ctrl-C. Meanwhile, in {repo.folder}:", "",
+             f"export KUBECONFIG={out.env['KUBECONFIG']}",
+             f"export PATH={house.folder / 'bin'}:{house.peers}:$PATH    # regent, kubectl",
+             f"regent render clusters/prod --via {sidecar.socket} --project platform --repo-url {in_git}",
+             f"kubectl config use-context breakglass                     # group regent:break-glass; {ADMIN} goes back")
+        with contextlib.suppress(KeyboardInterrupt):
+            while True:
+                signal.pause()
+    else:
+        tell("", "hack/demo --cluster --keep lets the cluster run for you.")
+
+
+def ended(number, _):
+    raise SystemExit(128 + number)
+
+
+def main(words):
+    keep = words == ["--keep"]
+    if words and not keep:
+        print(__doc__.strip())
+        return 0 if words in (["-h"], ["--help"]) else 2
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, ended)
+    # Also where whoever started this ignores it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    tools, peers = stories.output("hack/tools", "--bin"), stories.output("hack/peers", "--bin")
+    os.environ["PATH"] = f"{tools}:{os.environ['PATH']}"
+    scratch = Path(tempfile.mkdtemp(prefix="regent-demo-"))
+    scratch.chmod(0o711)
+    house = stage = None
+    failed = True
+    try:
+        house = House(scratch, scratch / "bin/regent", tools, peers)
+        shutil.copy(os.environ["REGENT"], house.regent)
+        # The name by which Applications know the plugin: regent-v1.
+        stage = Stage(house, "regent")
+        story(Teller(sys.stdout.isatty() and not os.environ.get("NO_COLOR")), stage, keep)
+        # This looks into every log for the word.
+        stage.close()
+        failed = False
+    except (Untrue, AssertionError) as error:
+        print(f"hack/demo: what was shown is not what was told: {error}", file=sys.stderr)
+    except (KeyboardInterrupt, SystemExit) as ended_by:
+        print(file=sys.stderr)
+        failed = False
+        return ended_by.code if isinstance(ended_by, SystemExit) else 130
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        if stage:
+            stage.abandon()
+        if house:
+            house.close()
+        if keep or failed:
+            print(f"\n   kept: {scratch}", file=sys.stderr)
+        else:
+            stories.remove(scratch)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
