@@ -17,7 +17,27 @@ mod status;
 
 use crate::cli::{Cli, Command};
 use crate::failure::Failure;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
+
+/// Asks a person before `command` writes. Where nobody can answer, `--yes` has to be typed.
+fn confirmed(command: &str, question: &str) -> Result<bool, Failure> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::Usage(format!(
+            "`regent {command}` asks before it writes, and standard input is no terminal: `--yes` answers"
+        )));
+    }
+    let mut stderr = anstream::stderr();
+    // A standard error that cannot be written does not make the answer another.
+    let _ = write!(stderr, "{question} [y/N] ").and_then(|()| stderr.flush());
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).map_err(|error| Failure::World {
+        what: "read",
+        name: "standard input".to_owned(),
+        reason: crate::failure::reason(&error),
+    })?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
 
 /// Runs what was typed.
 pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {

@@ -712,7 +712,7 @@ impl Code {
                 meaning: "no authority exists for this root",
                 why: "Nothing is decided by default. A store without witnesses may be a new cluster, or one that was lost \
                       and restored; only a person knows.",
-                way_out: "`regent init DIR --store STORE` creates it; `--assume git` shows values on your own machine",
+                way_out: "`regent init DIR` creates it (`--context` or `--store`); `--assume git` shows values on your own machine",
             },
             Self::P6 => Entry {
                 name: "P6",
@@ -805,7 +805,7 @@ impl Code {
                 meaning: "the API server does not let this identity do it",
                 why: "Each identity has the few rights that its task needs: `regent init` those of the ClusterRole \
                       `regent-init`, repairs those of `regent-break-glass`.",
-                way_out: "use an identity with ClusterRole `regent-init`, or for repairs `--as-group regent:break-glass`",
+                way_out: "use an identity with ClusterRole `regent-init`, or for repairs `--as USER --as-group regent:break-glass`",
             },
             Self::Denied => Entry {
                 name: "denied",

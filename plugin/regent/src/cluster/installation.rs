@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use regent_core::evidence::AuthorityWitness;
 use regent_core::name::{AuthorityName, Epoch};
 use serde_json::{Value, json};
 
@@ -11,6 +12,7 @@ use super::lock::{doors_of, lock, lock_name};
 use super::rights::{handover, reader, user_name, verify};
 use super::witness::{authority_path, witness_path};
 use super::{Cluster, ClusterError, metadata};
+use crate::failure::Failure;
 
 /// The policies, as they are shipped.
 const SHIPPED: &str = include_str!("../../../../manifests/cluster/policies.yaml");
@@ -299,6 +301,11 @@ pub(crate) fn rights(authority: &AuthorityName, epoch: Epoch, readers: &[String]
 /// Of those rights what names the witnesses around an epoch, and so changes with it: the roles beside them.
 pub(crate) fn rights_of_epoch(authority: &AuthorityName, epoch: Epoch) -> Vec<Value> {
     rights(authority, epoch, &[]).into_iter().filter(|object| object["kind"] == "Role").collect()
+}
+
+/// The `spec` that says what a witness says.
+pub(crate) fn spec_of(witness: &AuthorityWitness) -> Result<Value, Failure> {
+    serde_json::from_str(&witness.to_json()).map_err(|_| Failure::Bug)
 }
 
 /// The Authority as an object.

@@ -15,7 +15,6 @@ use regent_core::authority;
 use regent_core::bootstrap::Bootstrap;
 use regent_core::evidence::{AuthorityWitness, DocumentList, Evidence, Holder, Holds, Reading, WitnessedVault};
 use regent_core::rules::ConfigLimits;
-use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -164,19 +163,6 @@ fn plan(witness: &AuthorityWitness, folder: &Path, is_new: bool) -> String {
 }
 
 fn confirmed(bootstrap: &Bootstrap) -> Result<bool, Failure> {
-    if !std::io::stdin().is_terminal() {
-        return Err(Failure::Usage(
-            "`regent init` asks before it writes, and standard input is no terminal: `--yes` answers".to_owned(),
-        ));
-    }
-    let mut stderr = anstream::stderr();
-    let _ = write!(stderr, "Git rules the secrets of `{}` from here on. Create the authority? [y/N] ", bootstrap.name);
-    let _ = stderr.flush();
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer).map_err(|error| Failure::World {
-        what: "read",
-        name: "standard input".to_owned(),
-        reason: crate::failure::reason(&error),
-    })?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    let question = format!("Git rules the secrets of `{}` from here on. Create the authority?", bootstrap.name);
+    super::confirmed("init", &question)
 }

@@ -11,7 +11,6 @@
 mod saved;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -20,13 +19,12 @@ use regent_core::evidence::{AuthorityWitness, DocumentList, Evidence, Holder, Re
 use regent_core::name::{HandoverId, SecretName};
 use regent_core::rebootstrap::{self, Delivery, Facts, Live, RebootstrapRefusal, Step, VaultSays};
 use regent_core::{Refusal, render};
-use serde_json::Value;
 
 use self::saved::Saved;
 use super::refresh;
 use super::root::{Connected, Root, typed_with};
 use crate::cli::RebootstrapArgs;
-use crate::cluster::installation::{self, authority_object};
+use crate::cluster::installation::{self, authority_object, spec_of};
 use crate::cluster::secrets::{self, LiveSecret};
 use crate::cluster::witness::{self, authority_path};
 use crate::cluster::{Cluster, applications, block_on};
@@ -348,10 +346,6 @@ fn current(evidence: &Evidence) -> Result<Option<&AuthorityWitness>, Failure> {
     }
 }
 
-fn spec_of(witness: &AuthorityWitness) -> Result<Value, Failure> {
-    serde_json::from_str(&witness.to_json()).map_err(|_| Failure::Bug)
-}
-
 /// What an Authority says, as K is written.
 fn said(authority: &AuthorityWitness) -> String {
     let alone = Evidence { authority: Reading::Present(authority.clone()), ..Evidence::none() };
@@ -466,23 +460,9 @@ fn plan(root: &Root, connected: &Connected, seen: &Seen, step: &Step, typed: &Ty
 }
 
 fn confirmed(root: &Root) -> Result<bool, Failure> {
-    if !std::io::stdin().is_terminal() {
-        return Err(Failure::Usage(
-            "`regent rebootstrap` asks before it writes, and standard input is no terminal: `--yes` answers".to_owned(),
-        ));
-    }
     let (name, epoch) = (&root.bootstrap.name, root.bootstrap.epoch);
-    let mut stderr = anstream::stderr();
-    let _ = write!(
-        stderr,
-        "Git rules the secrets of `{name}` again, as epoch {epoch}. Whatever Vault holds is given up. Raise it? [y/N] "
+    let question = format!(
+        "Git rules the secrets of `{name}` again, as epoch {epoch}. Whatever Vault holds is given up. Raise it?"
     );
-    let _ = stderr.flush();
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer).map_err(|error| Failure::World {
-        what: "read",
-        name: "standard input".to_owned(),
-        reason: crate::failure::reason(&error),
-    })?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    super::confirmed("rebootstrap", &question)
 }

@@ -21,7 +21,7 @@ use serde_json::Value;
 
 use crate::cli::InitArgs;
 use crate::cluster::applications::{self, Application};
-use crate::cluster::installation::{self, Ensured, InForce, Named, Policy, Probe, authority_object};
+use crate::cluster::installation::{self, Ensured, InForce, Named, Policy, Probe, authority_object, spec_of};
 use crate::cluster::lock::{DEFAULT_DOORS, lock};
 use crate::cluster::rights::DEFAULT_READER;
 use crate::cluster::witness::{self, authority_path};
@@ -582,8 +582,4 @@ async fn authority_there(cluster: &Cluster, bootstrap: &Bootstrap) -> Result<Aut
         Reading::Absent => Err(Refusal::from(AuthorityRefusal::NoAuthority { name: bootstrap.name.clone() }).into()),
         Reading::Unreadable(why) => Err(Refusal::from(AuthorityRefusal::Unreadable { why }).into()),
     }
-}
-
-fn spec_of(witness: &AuthorityWitness) -> Result<Value, Failure> {
-    serde_json::from_str(&witness.to_json()).map_err(|_| Failure::Bug)
 }
