@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use regent_core::evidence::{AuthorityWitness, Evidence, HandoverWitness, Reading};
 use regent_core::name::{AuthorityName, Epoch};
 use serde_json::Value;
@@ -187,27 +188,18 @@ async fn get(cluster: &Cluster, path: &str, until: Instant) -> Result<Option<Val
     }
 }
 
+/// Asks for several at once, from one task: waking others costs as much as the API server's answer from memory would.
 async fn witnesses(
     cluster: &Cluster,
     name: &AuthorityName,
     epochs: &[Epoch],
     until: Instant,
 ) -> Vec<(Epoch, Reading<HandoverWitness>)> {
-    let mut reads = tokio::task::JoinSet::new();
-    for epoch in epochs.iter().copied() {
-        let (cluster, name) = (cluster.clone(), name.clone());
-        reads.spawn(async move {
-            let path = witness_path(&name, epoch);
-            let reading = handover_of(&name, epoch, get(&cluster, &path, until).await);
-            (epoch, reading)
-        });
-    }
-    // One that panicked is missing here, and what nobody read is unreadable.
-    let mut found = Vec::new();
-    while let Some(read) = reads.join_next().await {
-        found.extend(read);
-    }
-    found
+    let one = async |epoch: Epoch| {
+        let reading = get(cluster, &witness_path(name, epoch), until).await;
+        (epoch, handover_of(name, epoch, reading))
+    };
+    join_all(epochs.iter().copied().map(one)).await
 }
 
 /// Why a witness cannot be read, short enough for the one line that Argo CD shows.
