@@ -163,13 +163,13 @@ pub enum After {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default, expecting = "a mapping")]
 pub struct HandoverDecisions {
-    /// Existing equal keys that may be taken over.
+    /// Secrets of which Vault may hold another value already: that one stands.
     #[serde(deserialize_with = "written::list::<_, _, MAX_SECRETS>")]
     pub accept_existing: Vec<SecretName>,
-    /// Live values that differ and are accepted.
+    /// Secrets that changed in Git while the handover ran: what was copied stands.
     #[serde(deserialize_with = "written::list::<_, _, MAX_SECRETS>")]
     pub accept_changed: Vec<SecretName>,
-    /// Allowed signers of the commit.
+    /// Allowed signers of a commit that is named by its branch: SSH public keys in a line, `OpenPGP` public key blocks.
     #[serde(deserialize_with = "signers")]
     pub signers: Vec<String>,
 }
@@ -516,7 +516,23 @@ struct Signer(String);
 
 impl<'de> Deserialize<'de> for Signer {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        written::text(from, "a signer", |text| written::line(text, MAX_RECIPIENT_BYTES).map(Self))
+        written::text(from, "a signer", |text| {
+            if text.contains("PRIVATE KEY") {
+                return Err("is a secret key; expects its public key, and the key must be replaced");
+            }
+            let (begin, end) = SIGNER_BLOCK;
+            if let Some(block) = text.trim().strip_prefix(begin) {
+                return match block.strip_suffix(end) {
+                    Some(inside) if text.len() <= MAX_SIGNER_BYTES && !inside.contains("-----") => {
+                        Ok(Self(text.to_owned()))
+                    }
+                    Some(_) | None => Err("expects one whole `OpenPGP` public key block, at most 64 KiB"),
+                };
+            }
+            let line = written::line(text, MAX_RECIPIENT_BYTES)?;
+            let fits = |kind: &str| text.strip_prefix(kind).is_some_and(|key| key.starts_with(" AAAA"));
+            if SIGNER_KINDS.iter().any(|kind| fits(kind)) { Ok(Self(line)) } else { Err(SIGNER) }
+        })
     }
 }
 
@@ -593,7 +609,7 @@ fn vault_path(text: &str) -> Result<String, &'static str> {
 }
 
 /// The host of `host`, `host:port` or `[v6]:port`, where there is nothing else.
-fn host_of(server: &str) -> Option<&str> {
+pub(crate) fn host_of(server: &str) -> Option<&str> {
     let (host, port) = match server.strip_prefix('[') {
         Some(rest) => {
             let (host, after) = rest.split_once(']')?;
@@ -612,7 +628,7 @@ fn host_of(server: &str) -> Option<&str> {
     (server.starts_with('[') || name::is_subdomain(&host.to_ascii_lowercase())).then_some(host)
 }
 
-fn is_this_machine(host: &str) -> bool {
+pub(crate) fn is_this_machine(host: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
@@ -641,6 +657,16 @@ fn yes() -> bool {
 
 const RECIPIENT: &str = "expects a recipient: `age1...`, `ssh-ed25519 ...`, `ssh-rsa ...`, an OpenPGP fingerprint of 40 \
                          hexadecimal digits, or the name of a cloud key";
+
+/// The first and the last line of a signer that is an `OpenPGP` key.
+const SIGNER_BLOCK: (&str, &str) = ("-----BEGIN PGP PUBLIC KEY BLOCK-----", "-----END PGP PUBLIC KEY BLOCK-----");
+/// The kinds of SSH keys whose signatures are verified.
+const SIGNER_KINDS: [&str; 3] = ["ssh-ed25519", "ecdsa-sha2-nistp256", "ssh-rsa"];
+/// Longest `OpenPGP` key; one with many user ids and subkeys has some ten thousand characters.
+const MAX_SIGNER_BYTES: usize = 64 << 10;
+
+const SIGNER: &str = "expects an SSH public key (`ssh-ed25519 AAAA..`, `ecdsa-sha2-nistp256 AAAA..`, `ssh-rsa AAAA..`) or \
+                      an OpenPGP public key block";
 
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ use crate::render::{Class, Door};
 use crate::restore::Restoration;
 use crate::secret::Data;
 use regent_sops::envelope::Envelope;
-use regent_sops::{Branch, Element, Item, Leaf, Node, Origin, Plaintext, Scalar};
+use regent_sops::{Branch, Element, Entry, Item, Leaf, Node, Origin, Plaintext, Scalar};
 use std::collections::BTreeMap;
 
 /// One object, ready to leave. Holds plaintext: no Debug.
@@ -180,6 +180,22 @@ impl Manifest {
     /// The same, allowed to leave: the one way in which a value leaves once Vault rules. A restoration is for one Secret.
     pub fn restored(self, restoration: &Restoration) -> Result<Self, Refusal> {
         if self.is_secret(restoration.name()) { Ok(Self { exit: Exit::Bytes, ..self }) } else { Err(Refusal::Unasked) }
+    }
+
+    /// The values of the Secret that it holds, base64 by key, for a handover; none of anything else.
+    pub(crate) fn into_data(mut self) -> Vec<(String, Plaintext)> {
+        if self.secret_name().is_none() {
+            return Vec::new();
+        }
+        let Some(Node::Map(data)) = self.tree.remove("data") else { return Vec::new() };
+        let value = |item| match item {
+            Item::Entry(Entry { key, value: Node::Leaf(Leaf { scalar: Scalar::Text(base64), .. }), .. }) => {
+                Some((key, base64))
+            }
+            // `data` was made of text alone.
+            Item::Entry(_) | Item::Comment(_) => None,
+        };
+        data.items.into_iter().filter_map(value).collect()
     }
 
     /// What differs from `old`, an earlier manifest of the same object, in the order of paths.

@@ -533,5 +533,6 @@ impl AuthorityWitness {
 }
 
 mod json;
+pub(crate) use json::{documents_from_json, documents_to_json};
 #[cfg(test)]
 mod tests;

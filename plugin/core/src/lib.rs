@@ -7,6 +7,7 @@
 //!   evidence::Memory::observe  -> Holder     what this process has already seen wins over less
 //!   authority::rule            -> Ruling     P0..P6: values, stubs or a refusal
 //!   render::render             -> Manifests  Sealed -> Opened -> Permit -> Manifest
+//!   handover::decide::decide   -> Step       copy, mirror, complete, adopt, or why a person decides
 //! ```
 #![forbid(unsafe_code)]
 #![deny(missing_docs, clippy::indexing_slicing, clippy::string_slice)]
@@ -19,6 +20,7 @@ pub mod evidence;
 pub mod files;
 pub mod gate;
 mod guard;
+pub mod handover;
 pub mod kustomization;
 pub mod lint;
 pub mod live;
@@ -27,6 +29,7 @@ mod object;
 pub mod phase;
 pub mod rebootstrap;
 mod refusal;
+pub mod remote;
 pub mod render;
 pub mod repository;
 pub mod restore;

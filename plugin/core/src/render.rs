@@ -14,6 +14,7 @@ use crate::emit::{Identity, Manifest, Placed};
 use crate::evidence::{DocumentList, ListedClass, ListedDocument};
 use crate::files::{self, Files, Form, Input};
 use crate::gate;
+use crate::handover::copy::Copy;
 use crate::kustomization;
 use crate::name::{AuthorityName, FilePath, Namespace, SecretName};
 use crate::object::{Meta, Object, Problem, View, objects};
@@ -106,6 +107,69 @@ pub fn render(request: &Request<'_>) -> Result<Vec<Manifest>, Refusal> {
     }
     unique(&manifests)?;
     Ok(manifests)
+}
+
+/// Every encrypted document of the whole root, opened, for a handover: Secrets that Vault gets with their values, others
+/// by name alone. In the order of files.
+///
+/// # Errors
+/// Whatever [`render`] refuses while Git rules; and every ruling but one of values, before anything is opened.
+pub fn copies(request: &Request<'_>) -> Result<Vec<Copy>, Refusal> {
+    let (inputs, errors) = files::inputs(request.files, None, request.bootstrap, request.limits);
+    if let Some(error) = errors.into_iter().next() {
+        return Err(error.into());
+    }
+    match (request.ruling.mode(), request.bootstrap, inputs.first()) {
+        (Mode::Values, Some(_), _) => {}
+        (Mode::Values, None, _) | (Mode::Unasked, _, _) | (Mode::Stubs(_), _, None) => return Err(Refusal::Unasked),
+        (Mode::Stubs(_), _, Some(first)) => {
+            let problem = DocumentProblem::Gate(gate::GateProblem::VaultRules);
+            return Err(Refusal::Document { file: first.path.clone(), problem });
+        }
+    }
+    let scope = Scope { bootstrap: request.bootstrap, namespaces: request.namespaces };
+    let mut found: Vec<Copy> = Vec::new();
+    for chunk in inputs.chunks(CHUNK) {
+        if request.keys.is_stopped() {
+            return Err(Refusal::Stopped);
+        }
+        let answers: Vec<_> = chunk.par_iter().map(|input| copies_of(request, &scope, input)).collect();
+        for (input, answer) in chunk.iter().zip(answers) {
+            found.extend(answer.map_err(|problem| refusal(input, problem))?);
+        }
+    }
+    let mut seen: HashMap<_, &FilePath> = HashMap::with_capacity(found.len());
+    for copy in &found {
+        if let Some(other) = seen.insert((copy.kind(), copy.name()), copy.file()) {
+            let problem = DocumentProblem::TwoObjects { identity: copy.identity().to_string(), other: other.clone() };
+            return Err(Refusal::Document { file: copy.file().clone(), problem });
+        }
+    }
+    Ok(found)
+}
+
+/// The copies of one file. A file that is encrypted as a whole has at least one document, or the handover would not know
+/// what it is about.
+fn copies_of(request: &Request<'_>, scope: &Scope<'_>, input: &Input<'_>) -> Result<Vec<Copy>, Problem> {
+    let objects = opened(input, request.bootstrap, request.keys, request.limits).map_err(at_file)?;
+    if objects.is_empty() && matches!(input.form, Form::Whole(..)) {
+        return Err(at_file(DocumentProblem::NotAnObject { field: "kind", line: 0 }));
+    }
+    let copies = objects.into_iter().map(|object| copy(request, scope, input, &object?));
+    copies.filter_map(Result::transpose).collect()
+}
+
+/// Whatever a front door would not apply is not handed over either, so a copy is made from the manifest.
+fn copy(request: &Request<'_>, scope: &Scope<'_>, input: &Input<'_>, object: &Object) -> Result<Option<Copy>, Problem> {
+    let manifest = value(request, scope, input, object)?;
+    if manifest.class() == Class::Plain {
+        return Ok(None);
+    }
+    let identity = manifest.identity();
+    let name = secret::name(identity.namespace.as_deref().unwrap_or_default(), &identity.name);
+    let name = name.map_err(|problem| object.problem(problem))?;
+    let encoding = request.bootstrap.and_then(|bootstrap| bootstrap.secrets.encoding.get(&name).copied());
+    Ok(Some(Copy::of(manifest, name, encoding)))
 }
 
 /// The Secret of this name, opened: for a person who compares it or brings it back. Of the root only what may hold it is

@@ -6,6 +6,7 @@
 
 use crate::bootstrap::{self, Bootstrap, MAX_PATTERNS, Pattern};
 use crate::name::{AuthorityName, FilePath, Namespace};
+use crate::remote::{Access, Location};
 use crate::repository::{self, Repository};
 use crate::written::{self, ApiVersion, Fault};
 use globset::{GlobSet, GlobSetBuilder};
@@ -113,9 +114,11 @@ pub struct Asked<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a mapping")]
 pub struct Followed {
-    /// Folder of the repository: bare, or a working copy that somebody else keeps.
-    #[serde(deserialize_with = "written_line")]
-    pub repo: String,
+    /// Where the repository is: a folder (bare, or a working copy that somebody else keeps), or a server's address.
+    pub repo: Location,
+    /// How a server is reached.
+    #[serde(default)]
+    pub access: Access,
     /// Branch, tag or commit.
     #[serde(deserialize_with = "written_line")]
     pub revision: String,
@@ -271,6 +274,10 @@ impl RegentConfig {
         }
         if let Some(index) = written.watch.iter().position(|followed| !roots.contains_key(&followed.authority)) {
             return Err(Fault::anywhere(format!("watch[{index}].authority: expects the authority of a rule")));
+        }
+        for (index, followed) in written.watch.iter().enumerate() {
+            let fits = followed.access.fits(&followed.repo);
+            fits.map_err(|rule| Fault::anywhere(format!("watch[{index}].access: {rule}")))?;
         }
         Ok(Self {
             store: written.store,

@@ -417,3 +417,28 @@ fn a_secret_is_permanent_where_listed_and_handed_over_otherwise() {
         problem(&format!("secrets: {{ kinds: ['{bad}'] }}"));
     }
 }
+
+#[test]
+fn signers_are_public_keys() {
+    let block = |inside: &str| {
+        format!(
+            "handover:\n  signers:\n  - ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 jane\n  - |\n    -----BEGIN PGP PUBLIC KEY BLOCK-----\n\n    \
+             {inside}\n    -----END PGP PUBLIC KEY BLOCK-----"
+        )
+    };
+    assert_eq!(accepted(&block("mDMEZ")).handover.signers.len(), 2);
+    for bad in [
+        "jane@example.org".to_owned(),
+        "0123456789abcdef0123456789abcdef01234567".to_owned(),
+        "ssh-dss AAAAB3NzaC1kc3M".to_owned(),
+        "ssh-ed25519".to_owned(),
+        "ssh-ed25519 CANARY".to_owned(),
+        "\"-----BEGIN OPENSSH PRIVATE KEY-----\\nCANARY\"".to_owned(),
+        "\"-----BEGIN PGP PRIVATE KEY BLOCK-----\\nCANARY\"".to_owned(),
+        "\"-----BEGIN PGP PUBLIC KEY BLOCK-----\\nCANARY\"".to_owned(),
+    ] {
+        let said = problem(&format!("handover: {{ signers: [{bad}] }}"));
+        assert!(said.contains("expects") && !said.contains("CANARY"), "{bad}: {said}");
+    }
+    assert!(problem(&block(&"m".repeat(64 << 10))).contains("at most 64 KiB"));
+}

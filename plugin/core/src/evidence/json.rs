@@ -276,13 +276,6 @@ impl HandoverWitness {
 
     /// The witness as JSON, one line a field.
     pub fn to_json(&self) -> String {
-        let document = |listed: &ListedDocument| DocumentJson {
-            path: listed.path.to_string(),
-            name: listed.name.to_string(),
-            kind: listed.kind.clone(),
-            class: listed.class,
-            blob: listed.blob.clone(),
-        };
         let documents = Some(self.documents.iter().map(document).collect());
         let json = match &self.authority {
             Some(authority) => authority.as_json(),
@@ -300,6 +293,30 @@ impl HandoverWitness {
             .as_json(),
         };
         pretty(&WitnessJson { documents, ..json })
+    }
+}
+
+/// The list of documents by itself, as the record has it: JSON on one line.
+pub(crate) fn documents_to_json(documents: &[ListedDocument]) -> String {
+    let documents: Vec<DocumentJson> = documents.iter().map(document).collect();
+    // Lists of text always serialize.
+    serde_json::to_string(&documents).unwrap_or_default()
+}
+
+/// Reads that list.
+pub(crate) fn documents_from_json(json: &str) -> Result<Vec<ListedDocument>, String> {
+    let documents: Vec<DocumentJson> =
+        serde_json::from_str(json).map_err(|error| format!("`documents`: {}", json_problem(&error)))?;
+    documents.into_iter().map(listed).collect()
+}
+
+fn document(listed: &ListedDocument) -> DocumentJson {
+    DocumentJson {
+        path: listed.path.to_string(),
+        name: listed.name.to_string(),
+        kind: listed.kind.clone(),
+        class: listed.class,
+        blob: listed.blob.clone(),
     }
 }
 

@@ -167,7 +167,7 @@ fn what_is_watched_belongs_to_an_authority_with_a_rule() {
     };
     let config = watch("{ repo: /srv/infra.git, revision: main, authority: prod }").unwrap();
     let [followed] = config.watch.as_slice() else { panic!("one entry") };
-    assert_eq!((followed.repo.as_str(), followed.revision.as_str()), ("/srv/infra.git", "main"));
+    assert_eq!((followed.repo.to_string().as_str(), followed.revision.as_str()), ("/srv/infra.git", "main"));
     assert_eq!(followed.authority, authority("prod"));
     let other = watch("{ repo: /srv/infra.git, revision: main, authority: dev }").unwrap_err();
     assert_eq!(other, "regent-config.yaml: watch[0].authority: expects the authority of a rule");
@@ -179,6 +179,30 @@ fn what_is_watched_belongs_to_an_authority_with_a_rule() {
         "{ repo: x, revision: main, authority: prod, path: y }",
     ] {
         assert!(watch(bad).unwrap_err().contains(":6:"), "{bad}");
+    }
+}
+
+#[test]
+fn what_is_watched_elsewhere_names_the_files_that_it_is_reached_with() {
+    let watch = |repo: &str, access: &str| {
+        let rule = rule("namespaces: ['*']");
+        let entry = format!("{{ repo: '{repo}', revision: main, authority: prod, access: {{ {access} }} }}");
+        parse(&format!("{HEADER}{rule}\nwatch: [{entry}]\n")).map_err(|refused| refused.to_string())
+    };
+    let config = watch("https://git.example/infra.git", "tokenFile: /t, username: jane, caFile: ca.pem").unwrap();
+    let [followed] = config.watch.as_slice() else { panic!("one entry") };
+    assert_eq!(followed.access.token_file.as_deref(), Some("/t".as_ref()));
+    assert!(watch("git@git.example:infra.git", "keyFile: /k, knownHostsFile: /h").is_ok());
+    for (repo, access, said) in [
+        ("https://jane:CANARY@git.example/infra.git", "", "holds a user or a password"),
+        ("http://git.example/infra.git", "", "expects `https://`"),
+        ("git@git.example:infra.git", "keyFile: /k", "watch[0].access: `ssh://` expects a known hosts file"),
+        ("https://git.example/infra.git", "username: jane", "watch[0].access: a user name expects"),
+        ("/srv/infra.git", "tokenFile: /t", "watch[0].access: a folder of this machine"),
+        ("https://git.example/infra.git", "token: CANARY", "access"),
+    ] {
+        let refused = watch(repo, access).unwrap_err();
+        assert!(refused.contains(said) && !refused.contains("CANARY"), "{refused}");
     }
 }
 

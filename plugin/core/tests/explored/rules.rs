@@ -3,12 +3,13 @@
 //! here too, a function each.
 
 use crate::world::{
-    Cluster, Door, EPOCHS, Found, Gathered, REVISIONS, Revision, Says, authority_witness, epoch, handover_id,
-    handover_witness,
+    Cluster, Copy, Door, EPOCHS, Found, Gathered, REVISIONS, Revision, Says, World, authority_witness, epoch,
+    handover_id, handover_of, handover_witness, outline, recorded_authority, site,
 };
 use regent_core::authority::{self, AuthorityRefusal, Mode, Place, Recheck};
 use regent_core::bootstrap::Bootstrap;
 use regent_core::evidence::{AuthorityWitness, Evidence, Holder, Holds, Memory, Reading};
+use regent_core::handover::decide::{self, Facts, Git, OtherVault, Step, Stop};
 use regent_core::name::{Epoch, FilePath};
 use std::borrow::Cow;
 
@@ -64,8 +65,14 @@ pub(crate) enum Rule {
     Lock,
     /// The lock denies where it finds no Authority.
     LockWithoutAuthority,
-    /// The record is written with `cas=0`.
+    /// The record and the copies are written with `cas=0`.
     CheckAndSet,
+    /// A record that the witnesses know, and Vault does not, is not written again.
+    LostIsAStop,
+    /// A record that names another handover than the witnesses is not mirrored.
+    ReplacedIsAStop,
+    /// A record is mirrored only while its copies are in Vault.
+    CopiesAreLookedAt,
     /// A run mirrors no more than one epoch above the Authority's: that far the doors look.
     MirrorFromBelow,
     /// The record is written before the witnesses.
@@ -80,6 +87,15 @@ pub(crate) enum Rule {
     SettledWaitsForAnswers,
     /// `Settled` waits for the caches.
     SettledWaitsForCaches,
+}
+
+/// What a runner of a handover does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// It copies, and writes a record.
+    Copy,
+    /// It mirrors this handover's record.
+    Mirror { epoch: u8, line: u8 },
 }
 
 /// Who writes a witness.
@@ -219,6 +235,40 @@ impl Rules {
             Err(AuthorityRefusal::Unreadable { .. }) => !self.stands(Rule::SecondReadingSucceeds),
             Err(AuthorityRefusal::Moved { .. }) => !self.stands(Rule::OtherMovesAreErrors),
             Err(_) => false,
+        }
+    }
+
+    /// What the job does: with a revision a handover, which may open and plan what Git's epoch gives, without one
+    /// `verify`. `None` where there is nothing to do, or a stop.
+    pub(crate) fn decide(&self, world: &World, revision: Option<usize>) -> Option<Decision> {
+        let holder = world.cluster.truth();
+        let bootstrap = revision.map(|revision| &self.bootstraps[revision]);
+        let number = decide::epoch_to_read(&holder, bootstrap).map(|epoch| u8::try_from(epoch.get()).unwrap())?;
+        let copy = if self.stands(Rule::CopiesAreLookedAt) { world.vault.copy } else { Copy::FromGit };
+        let place = Place::default();
+        let outline = matches!(holder, Holder::Git { .. }).then(outline);
+        let decided = decide::decide(&Facts {
+            name: &self.bootstraps[0].name,
+            git: bootstrap.map(|bootstrap| Git { bootstrap, place: &place, outline }),
+            holder: &holder,
+            authority: world.cluster.authority.map(recorded_authority),
+            record: world.record_key(number, copy),
+            site: site(),
+            adopt: None,
+            other_vault: OtherVault::Refused,
+        });
+        match decided {
+            Ok(Step::Copy(_)) => Some(Decision::Copy),
+            Ok(Step::Mirror(marked) | Step::Complete(marked)) => {
+                let (epoch, line) = handover_of(&marked.record.handover);
+                Some(Decision::Mirror { epoch, line })
+            }
+            Err(Stop::Lost { .. }) if !self.stands(Rule::LostIsAStop) => Some(Decision::Copy),
+            Err(Stop::Replaced { found, .. }) if !self.stands(Rule::ReplacedIsAStop) => {
+                let (epoch, line) = handover_of(&found);
+                Some(Decision::Mirror { epoch, line })
+            }
+            Ok(Step::Done(_) | Step::NotYet | Step::Adopt(_) | Step::Rebind(..)) | Err(_) => None,
         }
     }
 

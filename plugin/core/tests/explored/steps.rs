@@ -1,9 +1,9 @@
 //! What can happen, one step at a time.
 
-use crate::rules::{Account, Rule, Rules};
+use crate::rules::{Account, Decision, Rule, Rules};
 use crate::world::{
-    self, EPOCHS, Found, Gathered, Happened, Phase, REVISIONS, Runner, Says, Settled, Since, TakenBack, World, Written,
-    bit,
+    self, Copy, EPOCHS, Found, Gathered, Happened, Phase, REVISIONS, Runner, Says, Settled, Since, TakenBack, World,
+    Written, bit,
 };
 use regent_core::authority::{AuthorityRefusal, Mode};
 use regent_core::evidence::{Holder, Mirror};
@@ -33,18 +33,17 @@ pub(crate) enum Step {
         revision: usize,
         vault: Asked,
     },
-    /// A handover looks at the witnesses, and copies values while Git holds the epoch.
+    /// A handover of a revision looks at the witnesses and the record, and decides.
     Check {
         runner: usize,
         revision: usize,
     },
-    /// It writes the record, and reads it back.
+    /// It writes the copies, and reads them back.
+    Copy(usize),
+    /// It writes the record, the copies where that was not a step of its own, reads it back, and decides anew.
     Record(usize),
-    /// `regent verify`, or a handover that begins again, reads the record of an epoch.
-    Verify {
-        runner: usize,
-        epoch: u8,
-    },
+    /// `regent verify` looks at the witnesses and the record, and decides.
+    Verify(usize),
     MirrorHandover(usize),
     MirrorAuthority(usize),
     /// Break-glass finishes a mirror from the `ConfigMap` alone (the first step of `rebootstrap`).
@@ -69,6 +68,12 @@ pub(crate) enum Step {
     NewCluster,
     /// Vault is lost, and an empty one takes its place.
     NewVault,
+    /// A snapshot of Vault.
+    Snapshot,
+    /// Vault is restored: all that it holds, nothing of the cluster.
+    RestoreVault,
+    /// Vault's operator writes a rotated value there.
+    RotateInVault,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,11 +169,12 @@ fn all_steps(rules: &Rules, scope: Scope, world: &World, steps: &mut Vec<Step>) 
         steps.push(Step::Restart(door));
     }
     for runner in 0..scope.runners {
-        if matches!(world.cluster.authority, Some(Says::Git { .. })) {
+        // Where the Authority says vault, a handover does what `verify` does.
+        if matches!(world.cluster.authority, None | Some(Says::Git { .. })) {
             steps.extend((0..REVISIONS.len()).map(|revision| Step::Check { runner, revision }));
         }
-        steps.extend((1..=EPOCHS).map(|epoch| Step::Verify { runner, epoch }));
-        steps.extend([Step::Record(runner), Step::MirrorHandover(runner), Step::MirrorAuthority(runner)]);
+        steps.extend([Step::Verify(runner), Step::Copy(runner), Step::Record(runner)]);
+        steps.extend([Step::MirrorHandover(runner), Step::MirrorAuthority(runner)]);
     }
     for vault in Asked::ALL {
         match world.cluster.authority {
@@ -186,6 +192,7 @@ fn all_steps(rules: &Rules, scope: Scope, world: &World, steps: &mut Vec<Step>) 
     steps.extend([Step::ForgeAuthority, Step::ForgeHandover, Step::DeleteAuthority]);
     steps.extend((1..=EPOCHS).map(Step::DeleteHandover));
     steps.extend([Step::Backup, Step::Restore, Step::NewCluster, Step::NewVault]);
+    steps.extend([Step::Snapshot, Step::RestoreVault, Step::RotateInVault]);
 }
 
 /// Any of the witnesses that are left, or all of them at once.
@@ -220,18 +227,14 @@ pub(crate) fn next(rules: &Rules, last: &World, step: Step) -> Option<World> {
         },
         Step::Purge => world.cached = false,
         Step::Init { revision, vault } => init(rules, &mut world, revision, vault)?,
-        Step::Check { runner, revision } => {
-            let evidence = world.cluster.evidence();
-            if rules.rule(revision, &evidence.holder(), &evidence) != Ok(Mode::Values) {
-                return None;
-            }
-            let (epoch, line) = (REVISIONS[revision].epoch, REVISIONS[revision].line);
-            world.runners[runner] = Runner::Checked { epoch, line };
+        Step::Check { runner, revision } => decide(rules, &mut world, runner, Some(revision))?,
+        Step::Copy(runner) => {
+            let Runner::Checked { epoch, line } = world.runners[runner] else { return None };
+            copy(rules, &mut world);
+            world.runners[runner] = Runner::Copied { epoch, line };
         }
         Step::Record(runner) => record(rules, &mut world, runner)?,
-        Step::Verify { runner, epoch } => {
-            world.runners[runner] = Runner::Holds { epoch, line: world.record(epoch)? };
-        }
+        Step::Verify(runner) => decide(rules, &mut world, runner, None)?,
         Step::MirrorHandover(runner) => mirror_handover(rules, &mut world, runner)?,
         Step::MirrorAuthority(runner) => mirror_authority(rules, &mut world, runner)?,
         Step::Complete => {
@@ -282,7 +285,13 @@ pub(crate) fn next(rules: &Rules, last: &World, step: Step) -> Option<World> {
             world.cached = false;
             taken = Some(TakenBack::Deleted);
         }
-        Step::NewVault => world.records = <_>::default(),
+        Step::NewVault => world.vault = <_>::default(),
+        Step::Snapshot => world.snapshot = Some(world.vault),
+        Step::RestoreVault => world.vault = world.snapshot?,
+        Step::RotateInVault => match world.vault.copy {
+            Copy::Absent => return None,
+            Copy::FromGit | Copy::Rotated => world.vault.copy = Copy::Rotated,
+        },
     }
     world.remember(taken);
     let world = world.in_order();
@@ -398,7 +407,7 @@ fn mirror_handover(rules: &Rules, world: &mut World, runner: usize) -> Option<()
     let (epoch, line) = match world.runners[runner] {
         Runner::Holds { epoch, line } => (epoch, line),
         Runner::Checked { epoch, line } if !rules.stands(Rule::RecordFirst) => (epoch, line),
-        Runner::Checked { .. } | Runner::Idle => return None,
+        Runner::Checked { .. } | Runner::Copied { .. } | Runner::Idle => return None,
     };
     let out_of_sight = world.cluster.authority.is_some_and(|says| epoch > says.epoch() + 1);
     if out_of_sight && rules.stands(Rule::MirrorFromBelow) {
@@ -426,7 +435,7 @@ fn mirrors(world: &World, epoch: u8, line: u8) -> bool {
 /// A person makes an authority, and with it a new beginning: what Vault held before counts no more.
 fn init(rules: &Rules, world: &mut World, revision: usize, vault: Asked) -> Option<()> {
     let witnessed = world.cluster.has_a_witness();
-    let recorded = world.records.iter().any(Option::is_some);
+    let recorded = world.vault.records.iter().any(Option::is_some);
     let vault_consents = match vault {
         Asked::Answers => !recorded,
         Asked::Silent => false,
@@ -451,8 +460,54 @@ fn init(rules: &Rules, world: &mut World, revision: usize, vault: Asked) -> Opti
     Some(())
 }
 
+/// What the real function decides becomes the runner's next step; nothing, where it is done or stopped.
+fn decide(rules: &Rules, world: &mut World, runner: usize, revision: Option<usize>) -> Option<()> {
+    world.runners[runner] = match (rules.decide(world, revision)?, revision) {
+        (Decision::Copy, Some(revision)) => {
+            if matches!(world.cluster.truth(), Holder::Vault { .. }) {
+                world.happened = Some(Happened::CopiedAfter);
+            }
+            Runner::Checked { epoch: REVISIONS[revision].epoch, line: REVISIONS[revision].line }
+        }
+        (Decision::Copy, None) => return None,
+        (Decision::Mirror { epoch, line }, _) => {
+            match world.cluster.truth() {
+                // Once a witness says vault, another one moves nothing.
+                Holder::Vault { handover, .. } if handover == world::handover_id(epoch, line) => {}
+                Holder::Vault { .. } => world.happened = Some(Happened::MirroredAnother),
+                Holder::None | Holder::Git { .. } | Holder::Disagree(_) | Holder::Unreadable(_) => {
+                    if world.vault.copy == Copy::Absent {
+                        world.happened = Some(Happened::MovedWithoutCopies);
+                    }
+                }
+            }
+            Runner::Holds { epoch, line }
+        }
+    };
+    Some(())
+}
+
+fn copy(rules: &Rules, world: &mut World) {
+    match world.vault.copy {
+        Copy::Absent => world.vault.copy = Copy::FromGit,
+        Copy::FromGit => {}
+        Copy::Rotated if rules.stands(Rule::CheckAndSet) => {}
+        Copy::Rotated => {
+            world.vault.copy = Copy::FromGit;
+            world.happened = Some(Happened::Overwritten);
+        }
+    }
+}
+
 fn record(rules: &Rules, world: &mut World, runner: usize) -> Option<()> {
-    let Runner::Checked { epoch, line } = world.runners[runner] else { return None };
+    let (epoch, line) = match world.runners[runner] {
+        Runner::Checked { epoch, line } => {
+            copy(rules, world);
+            (epoch, line)
+        }
+        Runner::Copied { epoch, line } => (epoch, line),
+        Runner::Holds { .. } | Runner::Idle => return None,
+    };
     let there = world.record(epoch);
     let line = match there {
         // Another run was first: its record is read back, and mirrored.
@@ -464,9 +519,11 @@ fn record(rules: &Rules, world: &mut World, runner: usize) -> Option<()> {
     if there.is_some_and(|there| there != line) {
         world.happened = Some(Happened::Overwritten);
     }
-    world.records[usize::from(epoch) - 1] = Some(line);
+    world.vault.records[usize::from(epoch) - 1] = Some(line);
     world.recorded |= bit(epoch, line);
-    world.runners[runner] = Runner::Holds { epoch, line };
+    world.runners[runner] = Runner::Idle;
+    // A stop leaves it at that.
+    let _ = decide(rules, world, runner, None);
     Some(())
 }
 

@@ -4,8 +4,15 @@
 //! Epochs are 1, 2 and 3. Of epoch 1 there may be two handovers (a second one after a first Vault was lost), and the
 //! later epochs follow one of the two: a *line*. So an epoch and a line name a handover, and what it supersedes.
 
-use regent_core::evidence::{AuthorityWitness, Evidence, HandoverWitness, Holder, Holds, Memory, Reading};
-use regent_core::name::{AuthorityName, Epoch, HandoverId};
+use regent_core::evidence::{
+    AuthorityWitness, Clusters, Evidence, HandoverWitness, Holder, Holds, ListedClass, ListedDocument, Memory, Reading,
+    WitnessedVault,
+};
+use regent_core::handover::decide::{Found as InVault, RecordKey};
+use regent_core::handover::plan::Outline;
+use regent_core::handover::record::{KeyNow, Marked, Record, RecordedKey, Site, VaultIdentity};
+use regent_core::handover::tree::tree_digest;
+use regent_core::name::{AuthorityName, Epoch, FilePath, HandoverId, SecretName};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::LazyLock;
 
@@ -56,6 +63,25 @@ pub(crate) enum Says {
     Vault { epoch: u8, line: u8 },
 }
 
+/// What Vault holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Vault {
+    /// The record of each epoch: the line of its handover.
+    pub(crate) records: [Option<u8>; EPOCHS as usize],
+    pub(crate) copy: Copy,
+}
+
+/// The one Secret that is handed over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) enum Copy {
+    #[default]
+    Absent,
+    /// With a value from Git.
+    FromGit,
+    /// With a value that Vault's operator wrote. Where a handover finds it, a person has accepted it.
+    Rotated,
+}
+
 /// `Settled`, in the status of the Authority.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) enum Settled {
@@ -70,8 +96,10 @@ pub(crate) enum Settled {
 pub(crate) struct World {
     pub(crate) cluster: Cluster,
     pub(crate) backup: Option<Cluster>,
-    /// Vault's record of each epoch: the line of its handover. They outlive the cluster.
-    pub(crate) records: [Option<u8>; EPOCHS as usize],
+    /// It outlives the cluster.
+    pub(crate) vault: Vault,
+    /// A snapshot of it.
+    pub(crate) snapshot: Option<Vault>,
     /// In an order of their own, see [`World::in_order`].
     pub(crate) doors: Vec<Door>,
     pub(crate) runners: Vec<Runner>,
@@ -161,9 +189,11 @@ pub(crate) struct Since {
 pub(crate) enum Runner {
     #[default]
     Idle,
-    /// The witnesses gave the epoch to Git when they were looked at: values are copied, a record may be written.
+    /// It decided to copy: the witnesses gave the epoch to Git, and there was no record.
     Checked { epoch: u8, line: u8 },
-    /// It has read the record back.
+    /// The copy is in Vault, and was read back.
+    Copied { epoch: u8, line: u8 },
+    /// It has read the record back, and decided to mirror it.
     Holds { epoch: u8, line: u8 },
 }
 
@@ -173,8 +203,14 @@ pub(crate) enum Happened {
     Values(Written),
     /// A controller wrote a value from Git over one that Vault's operator wrote.
     Undone,
-    /// A record in Vault was replaced.
+    /// A record or a copy in Vault was replaced.
     Overwritten,
+    /// A runner decided to copy values into Vault while a witness said that Vault has them.
+    CopiedAfter,
+    /// A runner decided to mirror another handover than the witnesses name.
+    MirroredAnother,
+    /// A runner decided to move authority by a record whose copies are not in Vault.
+    MovedWithoutCopies,
     /// An authority was made although a witness or a record said that there is one.
     MadeBeside,
     /// Git was given a new epoch although Vault holds the record, and nobody gave that Vault up by name.
@@ -252,11 +288,13 @@ impl World {
     /// A world in which everything went well so far: what the witnesses name was recorded, and is in Vault.
     pub(crate) fn new(cluster: Cluster, doors: usize, runners: usize) -> Self {
         let records = cluster.handovers;
+        let copy = if records.iter().any(Option::is_some) { Copy::FromGit } else { Copy::Absent };
         let recorded = (1..=EPOCHS).zip(records).filter_map(|(epoch, line)| Some(bit(epoch, line?))).sum();
         Self {
             cluster,
             backup: None,
-            records,
+            vault: Vault { records, copy },
+            snapshot: None,
             doors: vec![Door::default(); doors],
             runners: vec![Runner::Idle; runners],
             cached: false,
@@ -268,7 +306,24 @@ impl World {
     }
 
     pub(crate) fn record(&self, epoch: u8) -> Option<u8> {
-        self.records.get(usize::from(epoch) - 1).copied().flatten()
+        self.vault.records.get(usize::from(epoch) - 1).copied().flatten()
+    }
+
+    /// What Vault says of the key of an epoch's record.
+    pub(crate) fn record_key(&self, epoch: u8, copy: Copy) -> &'static RecordKey {
+        static KEYS: LazyLock<Vec<RecordKey>> = LazyLock::new(|| {
+            let handovers = (1..=EPOCHS).flat_map(|number| [(number, 0), (number, 1)]);
+            handovers
+                .flat_map(|(number, line)| [record_key(number, line, false), record_key(number, line, true)])
+                .collect()
+        });
+        match self.record(epoch) {
+            None => &RecordKey::Absent,
+            Some(line) => {
+                let at = 2 * (2 * (epoch - 1) + line) + u8::from(copy != Copy::Absent);
+                &KEYS[usize::from(at)]
+            }
+        }
     }
 
     pub(crate) fn was_recorded(&self, epoch: u8, line: u8) -> bool {
@@ -365,6 +420,97 @@ pub(crate) fn handover_witness(number: u8, line: u8) -> HandoverWitness {
         documents: Vec::new(),
         authority: None,
     }
+}
+
+/// The epoch and line of a handover.
+pub(crate) fn handover_of(id: &HandoverId) -> (u8, u8) {
+    let handovers = (1..=EPOCHS).flat_map(|number| [(number, 0), (number, 1)]);
+    handovers.into_iter().find(|(number, line)| handover_id(*number, *line) == *id).unwrap()
+}
+
+/// The same Authority with everything that `init` and a record put into it.
+pub(crate) fn recorded_authority(says: Says) -> &'static AuthorityWitness {
+    static WITNESSES: LazyLock<Vec<AuthorityWitness>> = LazyLock::new(|| {
+        let handovers = (1..=EPOCHS).flat_map(|number| [(number, 0), (number, 1)]);
+        let both = |(number, line)| {
+            let (_, vault) = marked(number, line).witnesses();
+            let git = AuthorityWitness { holds: Holds::Git, record: None, ..vault.clone() };
+            [git, vault]
+        };
+        handovers.flat_map(both).collect()
+    });
+    let at = 2 * (2 * (says.epoch() - 1) + says.line()) + u8::from(matches!(says, Says::Vault { .. }));
+    &WITNESSES[usize::from(at)]
+}
+
+/// One Vault and one cluster: what a person adopts or accepts for another one counts as if it were the same.
+pub(crate) fn site() -> &'static Site {
+    static SITE: LazyLock<Site> = LazyLock::new(|| Site {
+        vault: VaultIdentity {
+            place: WitnessedVault {
+                address: "https://vault:8200".to_owned(),
+                namespace: String::new(),
+                mount: "secret".to_owned(),
+                prefix: "bootstrap/prod".to_owned(),
+            },
+            cluster_id: "vault".to_owned(),
+            mount_uuid: "mount".to_owned(),
+        },
+        clusters: Some(Clusters { witness: "cluster".to_owned(), target: "cluster".to_owned() }),
+    });
+    &SITE
+}
+
+/// What every revision would hand over.
+pub(crate) fn outline() -> &'static Outline {
+    static OUTLINE: LazyLock<Outline> = LazyLock::new(|| {
+        let document = ListedDocument {
+            path: FilePath::parse("db.yaml").unwrap(),
+            name: db(),
+            kind: "Secret".to_owned(),
+            class: ListedClass::Handover,
+            blob: "1".repeat(40),
+        };
+        let tree_digest = tree_digest([(&document.path, document.blob.as_str())]);
+        Outline { tree_digest, documents: vec![document], copied: [db()].into() }
+    });
+    &OUTLINE
+}
+
+/// The one place where a model's record becomes a real one.
+fn marked(number: u8, line: u8) -> Marked {
+    let record = Record {
+        name: prod(),
+        epoch: epoch(number),
+        supersedes: (number > 1).then(|| handover_id(number - 1, line)),
+        handover: handover_id(number, line),
+        root: None,
+        site: site().clone(),
+        git_commit: "a".repeat(40),
+        tree_digest: outline().tree_digest.clone(),
+        records: vec![RecordedKey { name: db(), version: 1, created_time: CREATED.to_owned() }],
+        documents: outline().documents.clone(),
+        regent_version: "0.1.0".to_owned(),
+    };
+    let read = Record::from_fields(&record.name, record.epoch, &record.to_fields());
+    Marked { record: read.unwrap(), version: 1, created_time: CREATED.to_owned() }
+}
+
+const CREATED: &str = "2026-11-24T08:23:28.612274215Z";
+
+fn record_key(number: u8, line: u8, copied: bool) -> RecordKey {
+    let kept = KeyNow::Present { version: 1, created_time: CREATED.to_owned() };
+    let now = if copied { kept } else { KeyNow::Absent };
+    RecordKey::Present(Box::new(InVault {
+        marked: marked(number, line),
+        adopted: None,
+        rebound: Vec::new(),
+        keys: [(db(), now)].into(),
+    }))
+}
+
+fn db() -> SecretName {
+    SecretName::parse("app/db").unwrap()
 }
 
 fn prod() -> AuthorityName {
