@@ -32,10 +32,32 @@ pub(crate) const HOME: &str = "HOME";
 /// The folder of Argo CD's plugin sockets; the repo-server reads it too.
 pub(crate) const ARGOCD_PLUGINSOCKFILEPATH: &str = "ARGOCD_PLUGINSOCKFILEPATH";
 
-/// CA certificates of Vault, by Vault's own name.
-pub(crate) const VAULT_CACERT: &str = "VAULT_CACERT";
-/// The same by OpenBao's name.
-pub(crate) const BAO_CACERT: &str = "BAO_CACERT";
+/// A variable of Vault's clients, which OpenBao's clients know by a name of their own.
+pub(crate) struct Twin {
+    /// Vault's name.
+    pub(crate) vault: &'static str,
+    /// OpenBao's name, which counts wherever it is set.
+    pub(crate) bao: &'static str,
+}
+
+/// Vault's address, compared with the authority's.
+pub(crate) const VAULT_ADDR: Twin = Twin { vault: "VAULT_ADDR", bao: "BAO_ADDR" };
+/// Vault's namespace, compared with the authority's.
+pub(crate) const VAULT_NAMESPACE: Twin = Twin { vault: "VAULT_NAMESPACE", bao: "BAO_NAMESPACE" };
+/// CA certificates of Vault: a file.
+pub(crate) const VAULT_CACERT: Twin = Twin { vault: "VAULT_CACERT", bao: "BAO_CACERT" };
+/// CA certificates of Vault: themselves.
+pub(crate) const VAULT_CACERT_BYTES: Twin = Twin { vault: "VAULT_CACERT_BYTES", bao: "BAO_CACERT_BYTES" };
+/// CA certificates of Vault: a folder.
+pub(crate) const VAULT_CAPATH: Twin = Twin { vault: "VAULT_CAPATH", bao: "BAO_CAPATH" };
+/// A client certificate for Vault.
+pub(crate) const VAULT_CLIENT_CERT: Twin = Twin { vault: "VAULT_CLIENT_CERT", bao: "BAO_CLIENT_CERT" };
+/// Its key.
+pub(crate) const VAULT_CLIENT_KEY: Twin = Twin { vault: "VAULT_CLIENT_KEY", bao: "BAO_CLIENT_KEY" };
+/// The name that Vault's certificate is for.
+pub(crate) const VAULT_TLS_SERVER_NAME: Twin = Twin { vault: "VAULT_TLS_SERVER_NAME", bao: "BAO_TLS_SERVER_NAME" };
+/// Refused where it is true.
+pub(crate) const VAULT_SKIP_VERIFY: Twin = Twin { vault: "VAULT_SKIP_VERIFY", bao: "BAO_SKIP_VERIFY" };
 
 /// Kubeconfig files, as `kubectl` has it.
 pub(crate) const KUBECONFIG: &str = "KUBECONFIG";
@@ -44,7 +66,7 @@ pub(crate) const KUBERNETES_SERVICE_HOST: &str = "KUBERNETES_SERVICE_HOST";
 
 /// Every environment variable that is read; nothing else in this program asks the environment, save
 /// the libraries that the last entries name.
-pub(crate) const ENVIRONMENT: [Variable; 19] = [
+pub(crate) const ENVIRONMENT: [Variable; 36] = [
     Variable { name: REGENT_CONFIG, meaning: "the operator's file, as `--config`" },
     Variable { name: SOPS_AGE_KEY, meaning: "age identities, one a line (not read where `-i` is given)" },
     Variable { name: SOPS_AGE_KEY_FILE, meaning: "a file of age identities (not read where `-i` is given)" },
@@ -59,15 +81,39 @@ pub(crate) const ENVIRONMENT: [Variable; 19] = [
     Variable { name: KUBECONFIG, meaning: "kubeconfig files; default `~/.kube/config`" },
     Variable { name: "HTTPS_PROXY", meaning: "proxy to the API server, where the kubeconfig names none" },
     Variable { name: "NO_PROXY", meaning: "hosts that are reached without it" },
-    Variable { name: "SSL_CERT_FILE", meaning: "CA certificates for Vault instead of the system's" },
-    Variable { name: VAULT_CACERT, meaning: "CA certificates for Vault" },
-    Variable { name: BAO_CACERT, meaning: "the same, by OpenBao's name" },
-    Variable { name: "PATH", meaning: "where `age-plugin-NAME` programs are looked for" },
+    Variable { name: "SSL_CERT_FILE", meaning: "CA certificates for Vault and Git instead of the system's" },
+    Variable { name: VAULT_ADDR.vault, meaning: "where it is not the authority's address of Vault, the run stops" },
+    Variable { name: VAULT_ADDR.bao, meaning: BAO_NAME },
+    Variable { name: VAULT_NAMESPACE.vault, meaning: "the same with the namespace in Vault" },
+    Variable { name: VAULT_NAMESPACE.bao, meaning: BAO_NAME },
+    Variable { name: VAULT_CACERT.vault, meaning: "a file of CA certificates for Vault" },
+    Variable { name: VAULT_CACERT.bao, meaning: BAO_NAME },
+    Variable { name: VAULT_CACERT_BYTES.vault, meaning: "the certificates themselves, where no file is named" },
+    Variable { name: VAULT_CACERT_BYTES.bao, meaning: BAO_NAME },
+    Variable { name: VAULT_CAPATH.vault, meaning: "a folder of them, where neither is" },
+    Variable { name: VAULT_CAPATH.bao, meaning: BAO_NAME },
+    Variable { name: VAULT_CLIENT_CERT.vault, meaning: "a file with a client certificate for Vault" },
+    Variable { name: VAULT_CLIENT_CERT.bao, meaning: BAO_NAME },
+    Variable { name: VAULT_CLIENT_KEY.vault, meaning: "a file with its key" },
+    Variable { name: VAULT_CLIENT_KEY.bao, meaning: BAO_NAME },
+    Variable { name: VAULT_TLS_SERVER_NAME.vault, meaning: "the name that Vault's certificate is for" },
+    Variable { name: VAULT_TLS_SERVER_NAME.bao, meaning: BAO_NAME },
+    Variable { name: VAULT_SKIP_VERIFY.vault, meaning: "refused where it is true" },
+    Variable { name: VAULT_SKIP_VERIFY.bao, meaning: BAO_NAME },
+    Variable { name: "PATH", meaning: "where `age-plugin-NAME` programs and `ssh` are looked for" },
+    Variable { name: "TMPDIR", meaning: "where the folder of a fetched repository is made; default `/tmp`" },
     Variable { name: ARGOCD_PLUGINSOCKFILEPATH, meaning: "where Argo CD looks for the sockets of plugins" },
     Variable { name: "NO_COLOR", meaning: "set to anything: no colours (`--color` wins)" },
     Variable { name: "CLICOLOR", meaning: "`0`: no colours (`--color` wins)" },
     Variable { name: "CLICOLOR_FORCE", meaning: "set, and not `0`: colours even where output is no terminal" },
 ];
+
+const BAO_NAME: &str = "the same by OpenBao's name, which counts where it is set";
+
+/// An environment variable's value as it is set, also to nothing.
+pub(crate) fn as_set(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
+}
 
 /// An environment variable's value; an empty one counts as not set, as `sops` has it.
 pub(crate) fn variable(name: &str) -> Option<OsString> {
@@ -80,7 +126,12 @@ const MAX_CONFIG_BYTES: u64 = 1 << 20;
 /// Reads the operator's file.
 pub(crate) fn load(path: &Path) -> Result<RegentConfig, Failure> {
     let bytes = read_bounded(path, MAX_CONFIG_BYTES)?;
-    Ok(RegentConfig::parse(&path.display().to_string(), &bytes).map_err(regent_core::Refusal::from)?)
+    let mut config = RegentConfig::parse(&path.display().to_string(), &bytes).map_err(regent_core::Refusal::from)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    for file in config.watch.iter_mut().flat_map(|followed| followed.access.files_mut()) {
+        *file = folder.join(&*file);
+    }
+    Ok(config)
 }
 
 /// Where the authority is kept: `--store` or the cluster's options, else what the operator's file says. `None` where
