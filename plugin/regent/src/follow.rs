@@ -3,19 +3,20 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use regent_core::evidence::Holder;
 use regent_core::lint::{self, Finding, Severity};
+use regent_core::remote::Location;
 use regent_core::rules::Followed;
 use regent_sops::{DataKeys, Keyring, Limits, Opener};
 use tokio::runtime::Handle;
 
 use crate::failure::Failure;
 use crate::reload::{Current, Loaded};
-use crate::source::{BOOTSTRAP, Bounds, bootstrap_of, git};
+use crate::source::git::{self, Place};
+use crate::source::{BOOTSTRAP, Bounds, bootstrap_of};
 use crate::telemetry::Metrics;
 use crate::watch::{self, Target, Watch};
 use crate::witnesses::{Observed, Witnesses};
@@ -40,7 +41,7 @@ struct Seen {
 
 /// Findings told in the log for one commit; the rest is counted.
 const MOST_TOLD: usize = 100;
-/// How often things are looked at without an event.
+/// How often things are looked at without an event, and a server is asked at most.
 const IDLE: Duration = Duration::from_secs(30);
 
 impl Follower {
@@ -59,6 +60,7 @@ impl Follower {
         let mut seen = BTreeMap::new();
         let mut targets = Vec::new();
         let mut watch = None;
+        let mut asked: BTreeMap<Followed, Instant> = BTreeMap::new();
         loop {
             let followed = self.current.get().map(|loaded| loaded.config.watch.clone()).unwrap_or_default();
             let now = followed.iter().flat_map(references).collect();
@@ -68,7 +70,13 @@ impl Follower {
                 watch = Watch::start(&targets).ok().filter(|_| !targets.is_empty());
             }
             for entry in &followed {
+                // Events tell of this machine's repositories, and a server is not asked more often for that.
+                let is_elsewhere = matches!(entry.repo, Location::Remote(_));
+                if is_elsewhere && asked.get(entry).is_some_and(|last| last.elapsed() < IDLE) {
+                    continue;
+                }
                 self.look(entry, &mut seen);
+                asked.insert(entry.clone(), Instant::now());
             }
             match &watch {
                 Some(watch) => watch.wait_at_most(IDLE),
@@ -101,7 +109,7 @@ impl Follower {
     /// `None` where nothing changed.
     fn look_if_new(&self, entry: &Followed, before: Option<&Seen>) -> Result<Option<Seen>, Failure> {
         let loaded = self.current.get()?;
-        let commit = git::commit(Path::new(&entry.repo), &entry.revision)?;
+        let commit = git::commit(&Place::followed(entry), &entry.revision)?;
         let observed = self.look_at_witnesses(&loaded, entry);
         let now = Seen { commit, holder: observed.holder.clone(), configuration: loaded.generation };
         if before == Some(&now) {
@@ -148,7 +156,7 @@ impl Follower {
         let root = root.strip_suffix(BOOTSTRAP).map_or(".", |folder| folder.trim_end_matches('/'));
         let root = if root.is_empty() { "." } else { root };
         let bounds = Bounds::of(&loaded.config.limits);
-        let gathered = git::gather(Path::new(&entry.repo), commit, root, bounds)?;
+        let gathered = git::gather(&Place::followed(entry), commit, root, bounds)?;
         let bootstrap = bootstrap_of(&gathered.files)?;
         let none = Keyring::default();
         let keyring = match &observed.holder {
@@ -175,7 +183,8 @@ impl Follower {
     }
 }
 
-/// Where the references of a followed repository move; nothing for one that is not there (yet).
+/// Where the references of a followed repository move; nothing for one that is not there (yet), or is elsewhere.
 fn references(entry: &Followed) -> Vec<Target> {
-    git::folder_of(Path::new(&entry.repo)).map(|folder| watch::repository(&folder)).unwrap_or_default()
+    let folder = Place::followed(entry).references().and_then(Result::ok);
+    folder.map(|folder| watch::repository(&folder)).unwrap_or_default()
 }

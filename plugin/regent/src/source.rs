@@ -51,7 +51,10 @@ pub(crate) const BOOTSTRAP: &str = Bootstrap::FILE_NAME;
 /// Gathers what the arguments name: a folder (the current one by default), or a revision of a repository.
 pub(crate) fn gather(args: &SourceArgs, bounds: Bounds) -> Result<Gathered, Failure> {
     match (&args.repo, &args.revision) {
-        (Some(repo), Some(revision)) => git::gather(repo, revision, args.path.as_deref().unwrap_or("."), bounds),
+        (Some(repo), Some(revision)) => {
+            let place = git::Place::typed(repo, &args.git)?;
+            git::gather(&place, revision, args.path.as_deref().unwrap_or("."), bounds)
+        }
         (None, _) => dir::gather(args.dir.as_deref().unwrap_or(std::path::Path::new(".")), bounds),
         (Some(_), None) => Err(Failure::Usage("`--repo` expects `--revision` too: a branch, tag or commit".to_owned())),
     }

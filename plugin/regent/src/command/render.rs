@@ -317,7 +317,12 @@ impl Inputs {
     /// The places whose change may change the rendering.
     fn targets(&self, args: &RenderArgs) -> Result<Vec<Target>, Failure> {
         let mut targets = match &args.source.repo {
-            Some(repo) => watch::repository(&source::git::folder_of(repo)?),
+            Some(repo) => {
+                let references = source::git::Place::typed(repo, &args.source.git)?.references();
+                let elsewhere =
+                    || Failure::Usage("`--watch` follows a folder, or a repository on this machine".to_owned());
+                watch::repository(&references.ok_or_else(elsewhere)??)
+            }
             None => vec![Target::Tree(args.source.dir.clone().unwrap_or_else(|| PathBuf::from(".")))],
         };
         targets.extend(self.identities.paths.iter().cloned().map(Target::File));

@@ -1,31 +1,126 @@
-//! A Git repository, read straight from its object database: no checkout, no hooks, no filters.
+//! A Git repository, read straight from its object database: no checkout, no hooks, no filters. One elsewhere is
+//! fetched first, into a private folder.
 
-use std::path::Path;
+mod remote;
+mod signed;
 
-use git2::{Commit, ObjectType, Odb, Oid, Repository, Tree, TreeEntry};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use git2::{Commit, ConfigLevel, ObjectType, Odb, Oid, Repository, Tree, TreeEntry};
 use regent_core::files::{Content, Files, wanted};
 use regent_core::name::FilePath;
+use regent_core::remote::{Access, Location};
+use regent_core::repository::shown;
+use regent_core::rules::Followed;
+use tempfile::TempDir;
 
 use super::{Bounds, Gathered, above, too_many_bytes, too_many_files};
+use crate::cli::GitArgs;
 use crate::failure::Failure;
 
+pub(crate) use self::remote::RemoteProblem;
+pub(crate) use self::signed::SignatureProblem;
+pub(crate) use self::signed::pinned;
+
+/// Where a repository is, and how it is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) location: Location,
+    pub(crate) access: Access,
+}
+
+impl Place {
+    /// What was typed: `--repo`, and the files that it is reached with.
+    pub(crate) fn typed(repo: &Path, args: &GitArgs) -> Result<Self, Failure> {
+        let location = match repo.to_str() {
+            Some(text) => Location::parse(text)
+                .map_err(|rule| Failure::Usage(format!("`--repo {}`: {rule}", shown(text).escape_debug())))?,
+            None => Location::Folder(repo.to_owned()),
+        };
+        let GitArgs { token_file, username, ca_file, key_file, known_hosts_file } = args.clone();
+        let access = Access { token_file, username, ca_file, key_file, known_hosts_file };
+        let fits = access.fits(&location);
+        fits.map_err(|rule| Failure::Usage(format!("`--repo {location}`: {rule} ({FLAGS})")))?;
+        Ok(Self { location, access })
+    }
+
+    /// What the operator's file follows.
+    pub(crate) fn followed(entry: &Followed) -> Self {
+        Self { location: entry.repo.clone(), access: entry.access.clone() }
+    }
+
+    /// Where a local repository keeps its references, for whoever follows a branch; `None` for one elsewhere.
+    pub(crate) fn references(&self) -> Option<Result<PathBuf, Failure>> {
+        match &self.location {
+            Location::Folder(repo) => Some(open(repo).map(|repository| repository.commondir().to_owned())),
+            Location::Remote(_) => None,
+        }
+    }
+}
+
+const FLAGS: &str = "`--git-token-file`, `--git-username`, `--git-ca-file`; `--ssh-key-file`, `--ssh-known-hosts-file`";
+
+/// One commit of a repository, with everything in it at hand.
+pub(crate) struct Held {
+    repository: Repository,
+    commit: Oid,
+    /// What was fetched lies here; it goes after the repository.
+    _fetched: Option<TempDir>,
+}
+
+impl Held {
+    /// The commit of a branch, tag or commit, fetched where the repository is elsewhere.
+    pub(crate) fn open(place: &Place, revision: &str) -> Result<Self, Failure> {
+        match &place.location {
+            Location::Folder(repo) => {
+                let repository = open(repo)?;
+                let commit = resolve(&repository, repo, revision)?.id();
+                Ok(Self { repository, commit, _fetched: None })
+            }
+            Location::Remote(address) => {
+                let fetched = remote::fetch(address, &place.access, revision)?;
+                Ok(Self { repository: fetched.repository, commit: fetched.commit, _fetched: Some(fetched.folder) })
+            }
+        }
+    }
+
+    pub(crate) fn repository(&self) -> &Repository {
+        &self.repository
+    }
+
+    pub(crate) fn commit(&self) -> Result<Commit<'_>, Failure> {
+        self.repository.find_commit(self.commit).map_err(|error| cannot_read(self.repository.path(), &error))
+    }
+}
+
 /// Reads the files below `path` (`.` for the whole repository) at `revision`.
-pub(crate) fn gather(repo: &Path, revision: &str, path: &str, bounds: Bounds) -> Result<Gathered, Failure> {
-    let repository = open(repo)?;
-    let commit = resolve(&repository, repo, revision)?;
-    let top = commit.tree().map_err(|error| cannot_read(repo, &error))?;
+pub(crate) fn gather(place: &Place, revision: &str, path: &str, bounds: Bounds) -> Result<Gathered, Failure> {
+    let held = Held::open(place, revision)?;
+    gather_from(&held, &format!("{}@{revision}", place.location), path, bounds)
+}
+
+/// The same from a commit at hand; `name` is what a person calls it.
+pub(crate) fn gather_from(held: &Held, name: &str, path: &str, bounds: Bounds) -> Result<Gathered, Failure> {
+    let repository = held.repository();
+    let failed = |error: &git2::Error| Failure::World {
+        what: "read",
+        name: name.to_owned(),
+        reason: error.message().to_owned(),
+    };
+    let top = held.commit()?.tree().map_err(|error| failed(&error))?;
     let path = normalised(path)?;
-    let label = format!("{}@{revision}:{path}", repo.display());
-    let folder = folder_at(&repository, &top, &path).ok_or_else(|| Failure::World {
+    let label = format!("{name}:{path}");
+    let folder = folder_at(repository, &top, &path).ok_or_else(|| Failure::World {
         what: "read",
         name: label.clone(),
         reason: "there is no such folder in that revision".to_owned(),
     })?;
-    let odb = repository.odb().map_err(|error| cannot_read(repo, &error))?;
+    let odb = repository.odb().map_err(|error| failed(&error))?;
     let files = {
         let files = Files::default();
-        let mut walk =
-            Walk { repository: &repository, odb, root: &folder, bounds, label: &label, names: 0, bytes: 0, files };
+        let mut walk = Walk { repository, odb, root: &folder, bounds, label: &label, names: 0, bytes: 0, files };
         walk.folder(&folder, &At::default(), 0)?;
         walk.files
     };
@@ -33,10 +128,87 @@ pub(crate) fn gather(repo: &Path, revision: &str, path: &str, bounds: Bounds) ->
     Ok(Gathered { files, root: Some(path), bootstraps_above, label })
 }
 
-/// The commit that a revision means now, in hexadecimal.
-pub(crate) fn commit(repo: &Path, revision: &str) -> Result<String, Failure> {
-    let repository = open(repo)?;
-    Ok(resolve(&repository, repo, revision)?.id().to_string())
+/// The commit that a revision means now, in hexadecimal. Of a repository elsewhere nothing is fetched.
+pub(crate) fn commit(place: &Place, revision: &str) -> Result<String, Failure> {
+    match &place.location {
+        Location::Folder(repo) => Ok(resolve(&open(repo)?, repo, revision)?.id().to_string()),
+        Location::Remote(address) => Ok(remote::commit(address, &place.access, revision)?.to_string()),
+    }
+}
+
+/// Who changed a file last, and when.
+pub(crate) struct LastChange {
+    /// The day of the commit, as its author wrote it: `2026-11-29`.
+    pub(crate) date: String,
+    /// The author's name.
+    pub(crate) author: String,
+}
+
+/// Commits looked at for the last changes; what is older is not told.
+const MAX_HISTORY: usize = 20_000;
+
+/// How long is looked.
+const HISTORY_WITHIN: Duration = Duration::from_secs(5);
+
+/// The last commit that changed each of these files below `root`, along first parents: what came by a merge came with the
+/// merge. A repository that was fetched without its history tells of none.
+pub(crate) fn last_changes(
+    held: &Held,
+    root: &str,
+    files: &BTreeSet<&FilePath>,
+) -> Result<BTreeMap<FilePath, LastChange>, Failure> {
+    let failed = |error: &git2::Error| cannot_read(held.repository.path(), error);
+    let blob = |commit: &Commit<'_>, file: &FilePath| -> Option<Oid> {
+        let path = if root == "." { file.as_str().to_owned() } else { format!("{root}/{file}") };
+        Some(commit.tree().ok()?.get_path(Path::new(&path)).ok()?.id())
+    };
+    let folder = |commit: &Commit<'_>| -> Option<Oid> {
+        let top = commit.tree().ok()?;
+        if root == "." { Some(top.id()) } else { Some(top.get_path(Path::new(root)).ok()?.id()) }
+    };
+    let mut commit = held.commit()?;
+    // One that is reached through a link is none of the tree, and nothing is told of it.
+    let mut open: BTreeMap<&FilePath, Oid> =
+        files.iter().filter_map(|file| Some((*file, blob(&commit, file)?))).collect();
+    let end = Instant::now() + HISTORY_WITHIN;
+    let mut changes = BTreeMap::new();
+    for _ in 0..MAX_HISTORY {
+        let parent = match commit.parent(0) {
+            Ok(parent) => Some(parent),
+            // The beginning, or the end of what was fetched.
+            Err(error) if error.code() == git2::ErrorCode::NotFound => None,
+            Err(error) => return Err(failed(&error)),
+        };
+        if (parent.is_none() && held.repository.is_shallow()) || Instant::now() >= end {
+            break;
+        }
+        if parent.as_ref().map(&folder) != Some(folder(&commit)) {
+            let before = |file: &FilePath| parent.as_ref().and_then(|parent| blob(parent, file));
+            open.retain(|file, now| {
+                let same = before(file) == Some(*now);
+                if !same {
+                    changes.insert((*file).clone(), LastChange::of(&commit));
+                }
+                same
+            });
+        }
+        match parent {
+            Some(parent) if !open.is_empty() => commit = parent,
+            Some(_) | None => break,
+        }
+    }
+    Ok(changes)
+}
+
+impl LastChange {
+    fn of(commit: &Commit<'_>) -> Self {
+        let author = commit.author();
+        let day = k8s_openapi::jiff::Timestamp::from_second(author.when().seconds()).unwrap_or_default();
+        Self {
+            date: day.to_string().chars().take_while(|char| *char != 'T').collect(),
+            author: String::from_utf8_lossy(author.name_bytes()).into_owned(),
+        }
+    }
 }
 
 /// Git's id of a file with these bytes, in hexadecimal.
@@ -45,43 +217,39 @@ pub(crate) fn blob_id(bytes: &[u8]) -> String {
     Oid::hash_object(ObjectType::Blob, bytes).map(|id| id.to_string()).unwrap_or_default()
 }
 
-/// Where a repository keeps its references, for whoever follows a branch.
-pub(crate) fn folder_of(repo: &Path) -> Result<std::path::PathBuf, Failure> {
-    Ok(open(repo)?.commondir().to_owned())
-}
-
 /// Links followed for one name; a longer chain is taken for a loop.
 const MAX_LINKS: usize = 16;
 /// Folders inside each other; Git itself has no bound, and ours must be far from the end of the stack.
 const MAX_DEPTH: usize = 64;
 
-/// Opens a local repository; an address is refused.
+/// Opens a local repository.
 pub(crate) fn open(repo: &Path) -> Result<Repository, Failure> {
-    if repo.to_str().is_some_and(|text| text.contains("://")) {
-        return Err(Failure::Usage(format!(
-            "`--repo {}` is an address, and a local repository is expected; clone it first (a bare clone is enough)",
-            repo.display()
-        )));
-    }
-    trust_every_owner();
+    settle_libgit2();
     Repository::open(repo).map_err(|error| cannot_read(repo, &error))
 }
 
-/// Lets libgit2 open repositories of other users, such as a mounted volume: only objects are read, so no
-/// configuration or hook of theirs is run.
-fn trust_every_owner() {
+/// What holds for libgit2 in this process. Repositories of other users are opened, such as a mounted volume: only
+/// objects are read, so no configuration or hook of theirs is run. No configuration of user or system is read: it could
+/// send an address elsewhere (`insteadOf`). And what is elsewhere is reached through our own transports.
+fn settle_libgit2() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
-        // SAFETY: the setting is a process-wide flag of libgit2, written once before any repository is opened.
+        let levels = [ConfigLevel::ProgramData, ConfigLevel::System, ConfigLevel::XDG, ConfigLevel::Global];
+        // SAFETY: these are process-wide settings of libgit2, written once before any repository is opened and before
+        // any transport is made.
         #[expect(unsafe_code, reason = "libgit2's options are a C interface without locks")]
-        let set = unsafe { git2::opts::set_verify_owner_validation(false) };
-        // It cannot fail for this option; if it did, opening says so itself.
-        drop(set);
+        let settled = unsafe {
+            git2::opts::set_verify_owner_validation(false)
+                .and_then(|()| levels.into_iter().try_for_each(|level| git2::opts::set_search_path(level, "")))
+                .and_then(|()| git2::transport::register(remote::SCHEME, remote::transport))
+        };
+        // None of it can fail; if it did, opening or fetching says so itself.
+        drop(settled);
     });
 }
 
 /// The commit of a branch, tag or commit.
-pub(crate) fn resolve<'r>(repository: &'r Repository, repo: &Path, revision: &str) -> Result<Commit<'r>, Failure> {
+fn resolve<'r>(repository: &'r Repository, repo: &Path, revision: &str) -> Result<Commit<'r>, Failure> {
     let object = repository.revparse_single(revision).map_err(|error| Failure::World {
         what: "find",
         name: format!("revision `{revision}` in {}", repo.display()),
@@ -255,8 +423,12 @@ mod tests {
 
     const BOUNDS: Bounds = Bounds { document: 100, files: 20, total: 250 };
 
+    fn gather(repo: &Path, revision: &str, path: &str, bounds: Bounds) -> Result<Gathered, Failure> {
+        super::gather(&Place::typed(repo, &GitArgs::default())?, revision, path, bounds)
+    }
+
     /// A bare repository whose branch `main` holds these blobs: path, mode, content.
-    fn repository(blobs: &[(&str, i32, &str)]) -> tempfile::TempDir {
+    fn repository(blobs: &[(&str, i32, &str)]) -> TempDir {
         let temp = tempfile::tempdir().unwrap();
         let repository = Repository::init_bare(temp.path()).unwrap();
         let mut index = git2::Index::new().unwrap();

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use git2::{ErrorCode, Repository};
 use regent_core::emit::Encoding;
+use regent_core::remote::Location;
 use regent_core::rules::ConfigLimits;
 use regent_sops::{Branch, Document, Element, Entry, Format, Item, Leaf, Limits, Node, Plaintext, Scalar};
 
@@ -17,7 +18,7 @@ use crate::argocd::client::{self, Application, Packed};
 use crate::cli::{RenderArgs, SourceArgs, ViaArgs};
 use crate::failure::{Failure, one_line};
 use crate::source::dir::repository_top;
-use crate::source::git;
+use crate::source::git::{self, Place};
 use crate::{config, output};
 
 pub(super) fn run(args: &RenderArgs, socket: &Path) -> Result<ExitCode, Failure> {
@@ -50,7 +51,10 @@ struct Source {
 impl Source {
     fn gather(args: &SourceArgs, limit: u64) -> Result<Self, Failure> {
         match (&args.repo, &args.revision) {
-            (Some(repo), Some(revision)) => Self::commit(repo, revision, args.path.as_deref().unwrap_or("."), limit),
+            (Some(repo), Some(revision)) => {
+                let place = Place::typed(repo, &args.git)?;
+                Self::commit(&place, revision, args.path.as_deref().unwrap_or("."), limit)
+            }
             (None, _) => Self::folder(args.dir.as_deref().unwrap_or(Path::new(".")), limit),
             (Some(_), None) => {
                 Err(Failure::Usage("`--repo` expects `--revision` too: a branch, tag or commit".to_owned()))
@@ -91,31 +95,38 @@ impl Source {
     }
 
     /// A revision from a repository's object database.
-    fn commit(repo: &Path, revision: &str, path: &str, limit: u64) -> Result<Self, Failure> {
-        let repository = git::open(repo)?;
-        let commit = git::resolve(&repository, repo, revision)?;
-        let top = repo.canonicalize().map_err(|error| Failure::io("read", repo, &error))?;
+    fn commit(place: &Place, revision: &str, path: &str, limit: u64) -> Result<Self, Failure> {
+        let held = git::Held::open(place, revision)?;
+        let (repository, commit) = (held.repository(), held.commit()?);
+        let (top, repo_url) = match &place.location {
+            Location::Folder(repo) => {
+                let top = repo.canonicalize().map_err(|error| Failure::io("read", repo, &error))?;
+                let url = origin(repository).unwrap_or_else(|| file_url(&top));
+                (top, url)
+            }
+            Location::Remote(address) => (PathBuf::from(address.to_string()), address.to_string()),
+        };
         let path = git::normalised(path)?;
-        let label = format!("{}@{revision}", repo.display());
-        let tree = commit.tree().map_err(|error| git::cannot_read(repo, &error))?;
-        git::folder_at(&repository, &tree, &path).ok_or_else(|| Failure::World {
+        let label = format!("{}@{revision}", place.location);
+        let tree = commit.tree().map_err(|error| git::cannot_read(&top, &error))?;
+        git::folder_at(repository, &tree, &path).ok_or_else(|| Failure::World {
             what: "read",
             name: format!("{label}:{path}"),
             reason: "there is no such folder in that revision".to_owned(),
         })?;
-        let folder = if path == "." { top.clone() } else { PathBuf::from(&path) };
+        let folder = if path == "." { top } else { PathBuf::from(&path) };
         let application = Application {
             name: base_name(&folder),
             namespace: String::new(),
             project: "default".to_owned(),
             revision: commit.id().to_string(),
-            repo_url: origin(&repository).unwrap_or_else(|| file_url(&top)),
+            repo_url,
             path,
             folder_name: base_name(&folder),
             target_revision: revision.to_owned(),
             plugin_env: Vec::new(),
         };
-        Ok(Self { packed: client::commit(&repository, &commit, &label, limit)?, application })
+        Ok(Self { packed: client::commit(repository, &commit, &label, limit)?, application })
     }
 }
 

@@ -73,6 +73,10 @@ fn repository() -> tempfile::TempDir {
     temp
 }
 
+fn place(temp: &tempfile::TempDir) -> Place {
+    Place::typed(temp.path(), &crate::cli::GitArgs::default()).ok().unwrap()
+}
+
 fn facts(application: &Application) -> [&str; 6] {
     let Application { name, project, repo_url, path, folder_name, target_revision, .. } = application;
     [name, project, repo_url, path, folder_name, target_revision]
@@ -83,7 +87,7 @@ fn git_tells_what_was_not_typed() {
     let temp = repository();
     let tip = Repository::open(temp.path()).unwrap().head().unwrap().peel_to_commit().unwrap().id().to_string();
     let of_folder = Source::folder(&temp.path().join("clusters/prod"), 1 << 20).ok().unwrap().application;
-    let of_commit = Source::commit(temp.path(), "main", "clusters/prod/", 1 << 20).ok().unwrap().application;
+    let of_commit = Source::commit(&place(&temp), "main", "clusters/prod/", 1 << 20).ok().unwrap().application;
     for application in [of_folder, of_commit] {
         let url = "https://git.example/infra.git";
         assert_eq!(facts(&application), ["prod", "default", url, "clusters/prod", "prod", "main"]);
@@ -105,5 +109,5 @@ fn a_folder_outside_a_repository_is_one_itself() {
 #[test]
 fn a_path_that_is_not_in_the_revision_is_named() {
     let temp = repository();
-    assert!(matches!(Source::commit(temp.path(), "main", "gone", 1 << 20), Err(Failure::World { .. })));
+    assert!(matches!(Source::commit(&place(&temp), "main", "gone", 1 << 20), Err(Failure::World { .. })));
 }
