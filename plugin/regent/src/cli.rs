@@ -72,6 +72,13 @@ pub(crate) enum Command {
     /// regent.yaml's folder in it.
     #[command(after_long_help = INIT_EXAMPLES)]
     Init(Box<InitArgs>),
+    /// Move the values of a root to Vault, and the authority with them: once.
+    ///
+    /// Creates each value in Vault or finds it there, reads it back and compares it, writes the handover record, and mirrors
+    /// that in the authority's witnesses. From the record on Vault rules, and no value is rendered any more. Nothing in
+    /// Vault is ever overwritten. It may be stopped anywhere and run again, by anybody, from any machine: it goes on.
+    #[command(after_long_help = HANDOVER_EXAMPLES)]
+    Handover(Box<HandoverArgs>),
     /// Let Git rule again after Vault was lost: raise the epoch. For break-glass.
     ///
     /// Only where regent.yaml asks for it in a commit: `epoch` raised by one, `supersedes` the handover that rules. Refused
@@ -141,8 +148,10 @@ pub(crate) struct SourceArgs {
     /// Folder with manifests; the current one where nothing is given.
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with_all = ["repo", "revision", "path"])]
     pub(crate) dir: Option<PathBuf>,
-    /// Git repository, read from its object database (no checkout).
-    #[arg(long, value_name = "REPO", requires = "revision", value_hint = ValueHint::DirPath, help_heading = "Git")]
+    /// Git repository, read from its object database (no checkout): a folder, `https://..`, `ssh://..`, `git@host:..`.
+    ///
+    /// One elsewhere is fetched into a private folder that is removed at the end.
+    #[arg(long, value_name = "PATH|URL", requires = "revision", value_hint = ValueHint::DirPath, help_heading = "Git")]
     pub(crate) repo: Option<PathBuf>,
     /// Branch, tag or commit.
     #[arg(long, value_name = "REV", requires = "repo", help_heading = "Git")]
@@ -150,6 +159,35 @@ pub(crate) struct SourceArgs {
     /// Folder in the repository.
     #[arg(long, value_name = "PATH", requires = "repo", help_heading = "Git")]
     pub(crate) path: Option<String>,
+    #[command(flatten)]
+    pub(crate) git: GitArgs,
+}
+
+/// The files that a repository elsewhere is reached with. A command that takes them has `--repo`.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct GitArgs {
+    /// `https`: a file with a token, or with the password of `--git-username`.
+    #[arg(id = "git_token_file", long = "git-token-file", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(requires = "repo", help_heading = "Git")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// `https`: the user whose password or token that is; without it the token is sent as a bearer token.
+    ///
+    /// GitHub takes `x-access-token`, GitLab `oauth2`.
+    #[arg(id = "git_username", long = "git-username", value_name = "NAME", requires = "git_token_file")]
+    #[arg(help_heading = "Git")]
+    pub(crate) username: Option<String>,
+    /// `https`: CA certificates (PEM) instead of the system's.
+    #[arg(id = "git_ca_file", long = "git-ca-file", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(requires = "repo", help_heading = "Git")]
+    pub(crate) ca_file: Option<PathBuf>,
+    /// `ssh`: the private key, without passphrase. `ssh` itself is looked for in `PATH`.
+    #[arg(id = "ssh_key_file", long = "ssh-key-file", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(requires = "ssh_known_hosts_file", help_heading = "Git")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// `ssh`: the server's public keys, as `ssh-keyscan` writes them. No other server is trusted.
+    #[arg(id = "ssh_known_hosts_file", long = "ssh-known-hosts-file", value_name = "FILE")]
+    #[arg(requires = "ssh_key_file", requires = "repo", value_hint = ValueHint::FilePath, help_heading = "Git")]
+    pub(crate) known_hosts_file: Option<PathBuf>,
 }
 
 /// Where the authority's witnesses are.
@@ -411,6 +449,116 @@ pub(crate) struct InitArgs {
     pub(crate) yes: bool,
 }
 
+/// One commit of a repository.
+#[derive(Args, Clone)]
+pub(crate) struct CommitArgs {
+    /// Git repository, read from its object database (no checkout): a folder, `https://..`, `ssh://..`, `git@host:..`.
+    #[arg(long, value_name = "PATH|URL", default_value = ".", value_hint = ValueHint::DirPath, help_heading = "Git")]
+    pub(crate) repo: PathBuf,
+    /// The commit by its full id; or a branch, where `handover.signers` of regent.yaml says who may sign it.
+    #[arg(long, value_name = "REV", help_heading = "Git")]
+    pub(crate) revision: String,
+    /// The root's folder in the repository.
+    #[arg(long, value_name = "PATH", default_value = ".", help_heading = "Git")]
+    pub(crate) path: String,
+    #[command(flatten)]
+    pub(crate) git: GitArgs,
+}
+
+/// How Vault is asked.
+#[derive(Args, Clone)]
+#[command(next_help_heading = "Vault")]
+pub(crate) struct VaultArgs {
+    /// How to log in.
+    #[arg(long = "vault-auth", value_enum, value_name = "METHOD", default_value = "token")]
+    pub(crate) auth: VaultAuthArg,
+    /// A file with a token; for `approle` with the token that wraps the secret id.
+    #[arg(long = "vault-token-file", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) token_file: Option<PathBuf>,
+    /// The role to log in with; for `approle` its id.
+    #[arg(long = "vault-role", value_name = "ROLE")]
+    pub(crate) role: Option<String>,
+    /// The signed token of the platform; by default a pod's own.
+    #[arg(long = "vault-jwt-file", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(default_value = "/var/run/secrets/kubernetes.io/serviceaccount/token")]
+    pub(crate) jwt_file: PathBuf,
+    /// How long each request is tried again while Vault elects another active node or is restarted, in seconds.
+    #[arg(long = "vault-patience", value_name = "SECONDS", default_value = "90", value_parser = clap::value_parser!(u64).range(0..=3600))]
+    pub(crate) patience: u64,
+    /// Where the method is mounted below `auth/`; by default as it is called.
+    #[arg(long = "vault-auth-mount", value_name = "PATH")]
+    pub(crate) mount: Option<String>,
+}
+
+/// Ways into Vault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum VaultAuthArg {
+    /// A token that somebody made.
+    Token,
+    /// A service account of Kubernetes.
+    Kubernetes,
+    /// Any signed token, as a CI has it.
+    Jwt,
+    /// A role, and a secret id that came wrapped.
+    Approle,
+}
+
+/// `regent handover`.
+#[derive(Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag that one types")]
+pub(crate) struct HandoverArgs {
+    #[command(flatten)]
+    pub(crate) commit: CommitArgs,
+    #[command(flatten)]
+    pub(crate) keys: KeyArgs,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+    /// The context of the cluster where the Secrets live, where that is another one (a hub).
+    #[arg(long, value_name = "NAME", help_heading = "Cluster")]
+    pub(crate) target_context: Option<String>,
+    #[command(flatten)]
+    pub(crate) vault: VaultArgs,
+    /// Hand over to a Vault that keeps everything in memory: for trying it out.
+    #[arg(long, help_heading = "Vault")]
+    pub(crate) allow_ephemeral_storage: bool,
+    /// Requests to Vault at one time.
+    #[arg(long, value_name = "N", default_value = "16", value_parser = clap::value_parser!(u8).range(1..=64), help_heading = "Vault")]
+    pub(crate) concurrency: u8,
+    /// Show what would be done and the digest of it, and change nothing.
+    #[arg(long, conflicts_with_all = ["approve", "yes"])]
+    pub(crate) plan: bool,
+    /// Hand over if the plan is still this one.
+    #[arg(long, value_name = "DIGEST", conflicts_with = "yes")]
+    pub(crate) approve: Option<String>,
+    /// Do not ask; needed where standard input is no terminal.
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    /// Take this handover over for a cluster that was rebuilt: Vault's values stand.
+    #[arg(long, value_name = "ID", help_heading = "Decisions")]
+    pub(crate) adopt: Option<String>,
+    /// Accept this Vault as the one of the record, although it has another identity.
+    #[arg(long, help_heading = "Decisions")]
+    pub(crate) accept_vault_identity: bool,
+    /// Print what has to be created first in Vault and in the cluster, as commands, and ask nobody.
+    ///
+    /// Policies, roles and rights with the names of this root. `--vault-auth` chooses the login; keys and a store are not needed.
+    #[arg(long, help_heading = "Policy")]
+    #[arg(conflicts_with_all = ["plan", "approve", "yes", "adopt", "accept_vault_identity", "token_file", "role"])]
+    pub(crate) print_policy: bool,
+    /// Bind the login to the account `regent-handover-NAME` that has this uid, and not to whatever is called so.
+    #[arg(long, value_name = "UID", value_parser = uid, requires = "print_policy", help_heading = "Policy")]
+    pub(crate) service_account_uid: Option<String>,
+    /// Output format of the plan, and of the policy.
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "human")]
+    pub(crate) output: ReportOutputArg,
+}
+
+/// As the API server writes uids; what is printed may be pasted into a shell.
+fn uid(text: &str) -> Result<String, &'static str> {
+    let parsed = uuid::Uuid::try_parse(text).ok().filter(|_| text.len() == 36);
+    parsed.map(|uid| uid.to_string()).ok_or("a uid is expected, as `kubectl get -o jsonpath={.metadata.uid}` prints it")
+}
+
 /// `regent rebootstrap`.
 #[derive(Args)]
 pub(crate) struct RebootstrapArgs {
@@ -627,6 +775,7 @@ impl Cli {
             Command::Render(args) => Some(&mut args.store.config),
             Command::Status(args) => Some(&mut args.store.config),
             Command::Init(args) => Some(&mut args.store.config),
+            Command::Handover(args) => Some(&mut args.store.config),
             Command::Rebootstrap(args) => Some(&mut args.store.config),
             Command::Restore(args) => Some(&mut args.store.config),
             Command::Refresh(args) => Some(&mut args.config),
@@ -678,6 +827,7 @@ const RENDER_EXAMPLES: &str = "\
 Examples:
   regent render clusters/prod -i key.txt            any folder of SOPS manifests, values described
   regent render --repo . --revision main --path clusters/prod
+  regent render --repo https://git.example/infra.git --git-token-file token --revision main --path clusters/prod
   regent render clusters/prod --config regent-config.yaml --reveal | kubectl apply --server-side -f -
   regent render clusters/prod --assume vault        what is left once Vault rules: no value
   regent render clusters/prod --watch
@@ -726,6 +876,15 @@ Examples:
   regent refresh --context prod -o json
 
 Exit code 1 where one was not refreshed, or the plugin refuses it.";
+
+const HANDOVER_EXAMPLES: &str = "\
+Examples:
+  regent handover --revision $(git rev-parse HEAD) --path clusters/prod -i root.txt --context prod \\
+    --vault-token-file token --plan                 what would be done; with --approve DIGEST it is
+  regent handover --repo https://git.example/infra.git --git-token-file git-token --revision main --path clusters/prod \\
+    -i root.txt --context prod --vault-auth jwt --vault-role regent-handover --vault-jwt-file ci-token --yes
+  regent handover --revision $(git rev-parse HEAD) --path clusters/prod --print-policy --vault-auth kubernetes \\
+    --service-account-uid $(kubectl -n regent-system get serviceaccount regent-handover-prod -o jsonpath={.metadata.uid})";
 
 const REBOOTSTRAP_EXAMPLES: &str = "\
 Examples:

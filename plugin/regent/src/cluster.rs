@@ -398,7 +398,7 @@ enum Answer {
 }
 
 /// The metadata of what regent makes: known as regent's, and not to be pruned by a GitOps tool that came to own it.
-fn metadata(name: &str, namespace: Option<&str>) -> Value {
+pub(crate) fn metadata(name: &str, namespace: Option<&str>) -> Value {
     let mut metadata = json!({
         "name": name,
         "labels": { "app.kubernetes.io/managed-by": MANAGER },

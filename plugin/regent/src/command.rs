@@ -2,6 +2,7 @@
 mod completions;
 mod crd;
 mod explain;
+mod handover;
 mod init;
 mod lint;
 mod new;
@@ -15,10 +16,12 @@ mod root;
 mod serve;
 mod status;
 
+pub(crate) use self::handover::HandoverStop;
 use crate::cli::{Cli, Command};
 use crate::failure::Failure;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Asks a person before `command` writes. Where nobody can answer, `--yes` has to be typed.
 fn confirmed(command: &str, question: &str) -> Result<bool, Failure> {
@@ -39,6 +42,16 @@ fn confirmed(command: &str, question: &str) -> Result<bool, Failure> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
+/// The end that somebody asks for, by Ctrl-C or as an orchestrator does. From here on a signal does not end the process.
+fn interrupted() -> Result<impl Future<Output = ()>, Failure> {
+    let signals = signal(SignalKind::terminate()).and_then(|term| Ok((term, signal(SignalKind::interrupt())?)));
+    let (mut terminate, mut interrupt) =
+        signals.map_err(|error| Failure::io("wait for", "signals".as_ref(), &error))?;
+    Ok(async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+    })
+}
+
 /// Runs what was typed.
 pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
@@ -49,6 +62,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::New(args) => new::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Init(args) => init::run(&args),
+        Command::Handover(args) => handover::run(&args),
         Command::Rebootstrap(args) => rebootstrap::run(&args),
         Command::Restore(args) => restore::run(&args),
         Command::Refresh(args) => refresh::run(&args),

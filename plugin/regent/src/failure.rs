@@ -1,9 +1,13 @@
 //! Every failure once: exit code, stable name, public sentence, way out. The only file that knows codes.
 
 use crate::cluster::ClusterError;
+use crate::command::HandoverStop;
+use crate::source::git::{RemoteProblem, SignatureProblem};
 use crate::source::tar::UploadProblem;
 use regent_core::authority::{AuthorityRefusal, Rule};
 use regent_core::files::{FileProblem, FilesError};
+use regent_core::handover::decide::{Stop, StopKind};
+use regent_core::handover::plan::PlanRefusal;
 use regent_core::rebootstrap::RebootstrapRefusal;
 use regent_core::restore::RestoreRefusal;
 use regent_core::rules::RuleRefusal;
@@ -54,6 +58,30 @@ pub(crate) enum Failure {
         /// Why.
         problem: String,
     },
+    /// The environment means another Vault, or does not say how to trust it.
+    #[error("cannot follow {variable}: {problem}")]
+    VaultEnvironment {
+        /// The variable.
+        variable: &'static str,
+        /// Why.
+        problem: String,
+    },
+    /// A repository elsewhere does not give what was asked for.
+    #[error("cannot fetch from {repository}: {problem}")]
+    Git {
+        /// Its address, without credentials.
+        repository: String,
+        /// Why.
+        problem: RemoteProblem,
+    },
+    /// A commit is not one that a handover may begin from.
+    #[error("{commit}: {problem}")]
+    Signature {
+        /// The commit, or the revision that led to it.
+        commit: String,
+        /// Why.
+        problem: SignatureProblem,
+    },
     /// A cluster is not as it has to be.
     #[error("{cluster} is not ready: {problem}")]
     NotReady {
@@ -77,6 +105,14 @@ pub(crate) enum Failure {
     Restore {
         /// Why.
         refusal: RestoreRefusal,
+        /// The command that goes on.
+        way_out: String,
+    },
+    /// `handover` stops where it is, and nothing is lost.
+    #[error("{stop}")]
+    Handover {
+        /// Why.
+        stop: Box<HandoverStop>,
         /// The command that goes on.
         way_out: String,
     },
@@ -169,6 +205,8 @@ pub(crate) enum Exit {
     Authority = 4,
     /// A person decides.
     Person = 5,
+    /// A handover stopped before the record: nothing moved.
+    Stopped = 6,
     /// Vault has the record, and the cluster does not show all of it yet.
     Underway = 7,
     /// A bug.
@@ -182,13 +220,14 @@ impl From<Exit> for ExitCode {
 }
 
 /// The exit codes of the help.
-pub(crate) const EXIT_CODES: [(u8, &str); 8] = [
+pub(crate) const EXIT_CODES: [(u8, &str); 9] = [
     (Exit::Done as u8, "done"),
     (Exit::Refused as u8, "refused by a rule"),
     (Exit::Usage as u8, "usage: the command line, a configuration file, or a file that cannot be read or written"),
     (Exit::Document as u8, "a document cannot be opened"),
     (Exit::Authority as u8, "the authority is unknown or absent: try again, or `regent init`"),
     (Exit::Person as u8, "witnesses contradict each other: a person decides"),
+    (Exit::Stopped as u8, "a handover stopped before the record: Git rules as before"),
     (Exit::Underway as u8, "recorded, but not yet mirrored or settled: run it again"),
     (Exit::Bug as u8, "a bug in regent"),
 ];
@@ -217,6 +256,9 @@ pub(crate) enum Code {
     Denied,
     NotReady,
     Vault,
+    VaultEnvironment,
+    Git,
+    Signature,
     NextEpoch,
     OtherCluster,
     Mirror,
@@ -227,6 +269,16 @@ pub(crate) enum Code {
     NotPermanent,
     Present,
     Stale,
+    Plan,
+    Conflict,
+    Preflight,
+    Approval,
+    Interrupted,
+    Lost,
+    Replaced,
+    Record,
+    OtherPlace,
+    Unmirrored,
     Config,
     Files,
     Object,
@@ -348,7 +400,7 @@ impl Failure {
             (_, Code::Late) => tonic::Code::DeadlineExceeded,
             (_, Code::Request) => tonic::Code::InvalidArgument,
             (Exit::Refused, _) => tonic::Code::PermissionDenied,
-            (Exit::Usage | Exit::Document | Exit::Person, _) => tonic::Code::FailedPrecondition,
+            (Exit::Usage | Exit::Document | Exit::Person | Exit::Stopped, _) => tonic::Code::FailedPrecondition,
             (Exit::Authority | Exit::Underway, _) => tonic::Code::Unavailable,
             (Exit::Done | Exit::Bug, _) => tonic::Code::Internal,
         }
@@ -387,7 +439,16 @@ impl Failure {
         {
             return way_out.to_owned();
         }
-        if let Self::NotReady { way_out, .. } | Self::Rebootstrap { way_out, .. } | Self::Restore { way_out, .. } = self
+        if let Self::Git { problem, .. } = self {
+            return problem.way_out().to_owned();
+        }
+        if let Self::Signature { problem, .. } = self {
+            return problem.way_out();
+        }
+        if let Self::NotReady { way_out, .. }
+        | Self::Rebootstrap { way_out, .. }
+        | Self::Restore { way_out, .. }
+        | Self::Handover { way_out, .. } = self
         {
             return way_out.clone();
         }
@@ -418,9 +479,13 @@ impl Failure {
             Self::Store { .. } => (Code::Store, Exit::Authority),
             Self::Cluster { problem, .. } => of_cluster(problem),
             Self::Vault { .. } => (Code::Vault, Exit::Authority),
+            Self::VaultEnvironment { .. } => (Code::VaultEnvironment, Exit::Usage),
+            Self::Git { .. } => (Code::Git, Exit::Usage),
+            Self::Signature { .. } => (Code::Signature, Exit::Refused),
             Self::NotReady { .. } => (Code::NotReady, Exit::Refused),
             Self::Rebootstrap { refusal, .. } => of_rebootstrap(refusal),
             Self::Restore { refusal, .. } => of_restore(refusal),
+            Self::Handover { stop, .. } => of_handover(stop),
             Self::Exists { .. } => (Code::Exists, Exit::Refused),
             Self::Closed { .. } => (Code::Closed, Exit::Refused),
             Self::Plugin { .. } => (Code::Plugin, Exit::Refused),
@@ -562,6 +627,48 @@ fn of_restore(refusal: &RestoreRefusal) -> (Code, Exit) {
     }
 }
 
+fn of_handover(stop: &HandoverStop) -> (Code, Exit) {
+    let exit = match stop.kind() {
+        StopKind::Refused => Exit::Refused,
+        StopKind::Unknown => Exit::Authority,
+        StopKind::Person => Exit::Person,
+        StopKind::BeforeRecord => Exit::Stopped,
+        StopKind::Underway => Exit::Underway,
+    };
+    let code = match stop {
+        HandoverStop::Decided(stop) => match stop {
+            Stop::Authority(refusal) => return of_authority(refusal),
+            Stop::RecordUnreadable { .. } => Code::Vault,
+            Stop::RecordDeleted { .. }
+            | Stop::RecordRewritten { .. }
+            | Stop::Disagree { .. }
+            | Stop::PlanDiffers { .. }
+            | Stop::CopiesLost { .. } => Code::Record,
+            Stop::Lost { .. } => Code::Lost,
+            Stop::Replaced { .. } => Code::Replaced,
+            Stop::OtherVault { .. }
+            | Stop::OtherPrefix { .. }
+            | Stop::OtherCluster { .. }
+            | Stop::OtherRoot { .. }
+            | Stop::OtherHandover { .. }
+            | Stop::NothingToAdopt { .. }
+            | Stop::NoCluster { .. } => Code::OtherPlace,
+            Stop::OtherTree { .. } | Stop::NotMirrored { .. } => Code::Unmirrored,
+            Stop::NotPlanned => Code::Plan,
+        },
+        HandoverStop::Plan(PlanRefusal::Conflicts { .. }) => Code::Conflict,
+        HandoverStop::Plan(_) | HandoverStop::NoPlace | HandoverStop::OtherPlace { .. } => Code::Plan,
+        HandoverStop::Vault { .. } => Code::Vault,
+        HandoverStop::Preflight(_) | HandoverStop::NotReadBack(_) => Code::Preflight,
+        HandoverStop::NotApproved { .. } | HandoverStop::Declined => Code::Approval,
+        HandoverStop::Interrupted => Code::Interrupted,
+        HandoverStop::MaybeRecorded(_) | HandoverStop::NotMirrored { .. } | HandoverStop::NotSettled(_) => {
+            Code::Unmirrored
+        }
+    };
+    (code, exit)
+}
+
 fn of_document(problem: &DocumentProblem) -> (Code, Exit) {
     match problem {
         DocumentProblem::Sops(error) => of_ciphertext(error),
@@ -622,6 +729,9 @@ impl Code {
         Self::Denied,
         Self::NotReady,
         Self::Vault,
+        Self::VaultEnvironment,
+        Self::Git,
+        Self::Signature,
         Self::NextEpoch,
         Self::OtherCluster,
         Self::Mirror,
@@ -632,6 +742,16 @@ impl Code {
         Self::NotPermanent,
         Self::Present,
         Self::Stale,
+        Self::Plan,
+        Self::Conflict,
+        Self::Preflight,
+        Self::Approval,
+        Self::Interrupted,
+        Self::Lost,
+        Self::Replaced,
+        Self::Record,
+        Self::OtherPlace,
+        Self::Unmirrored,
         Self::Config,
         Self::Files,
         Self::Object,
@@ -825,11 +945,36 @@ impl Code {
             },
             Self::Vault => Entry {
                 name: "vault",
-                exits: &[Exit::Authority],
-                meaning: "Vault does not say whether it holds a handover record",
+                exits: &[Exit::Authority, Exit::Stopped],
+                meaning: "Vault does not do what it was asked, or does not say whether it holds a handover record",
                 why: "A record means that Vault rules already, and a second start of Git's rule would overwrite what was \
                       rotated since. No answer is not a no.",
                 way_out: "make it answer (`--vault-token-file`); if there is no Vault yet, `--no-vault-yet` says so",
+            },
+            Self::VaultEnvironment => Entry {
+                name: "environment",
+                exits: &[Exit::Usage],
+                meaning: "a variable of the environment means another Vault, or asks for less than a verified connection",
+                why: "The place in Vault is in regent.yaml and in the Authority. Who has another one in mind should not find \
+                      out afterwards which of them was asked.",
+                way_out: "unset the variable, or set it to what the authority says (`regent status DIR`)",
+            },
+            Self::Git => Entry {
+                name: "git",
+                exits: &[Exit::Usage],
+                meaning: "a repository elsewhere does not give the revision",
+                why: "A repository is fetched by `https` or `ssh`, with credentials from files, from exactly the server that \
+                      was named: credentials do not follow a redirect elsewhere, and no `ssh` server is trusted at first \
+                      sight. What was fetched lies in a private folder until the command ends.",
+                way_out: "check address, revision and credentials: `git ls-remote` with the same ones tells more",
+            },
+            Self::Signature => Entry {
+                name: "signature",
+                exits: &[Exit::Refused],
+                meaning: "a handover begins from a commit that is named by its full id, or signed by an allowed signer",
+                why: "A branch is whatever the server says at that moment. A full id binds every byte; a signature by \
+                      somebody whom `handover.signers` lists says who wants that commit handed over.",
+                way_out: "name the commit by its full id, or sign it with a key of `handover.signers`",
             },
             Self::NextEpoch => Entry {
                 name: "next-epoch",
@@ -903,6 +1048,83 @@ impl Code {
                 meaning: "Vault's copy of a permanent Secret is another one than Git's, or nobody knows",
                 why: "It was rotated in one of the two places. The older value would lock out whoever has the newer one.",
                 way_out: "make Git and Vault agree; or `--stale-ok` takes Git's",
+            },
+            Self::Plan => Entry {
+                name: "plan",
+                exits: &[Exit::Stopped],
+                meaning: "the root cannot be handed over as it is",
+                why: "Whatever Vault would not take, or would give back changed, is found before the first write: text that is \
+                      none, more keys or bytes than a key of Vault holds, a place that Authority and regent.yaml do not agree on.",
+                way_out: "correct it in Git, and hand the new commit over",
+            },
+            Self::Conflict => Entry {
+                name: "conflict",
+                exits: &[Exit::Stopped],
+                meaning: "Vault holds another value, or a deleted one, where a copy should go",
+                why: "A handover overwrites nothing. Which of two values is right only a person knows; what was deleted was \
+                      deleted on purpose.",
+                way_out: "list it in `handover.acceptExisting` where Vault is right; else a Vault administrator removes it",
+            },
+            Self::Preflight => Entry {
+                name: "preflight",
+                exits: &[Exit::Stopped],
+                meaning: "something would fail in the middle of the handover, or a token may do more than hand over",
+                why: "All rights, the lock and every limit are tried before the first write. A token that can change what exists \
+                      could undo the handover.",
+                way_out: "`regent handover --plan` names all of it again",
+            },
+            Self::Approval => Entry {
+                name: "approval",
+                exits: &[Exit::Stopped],
+                meaning: "the plan was not approved, or it is not the one that was",
+                why: "A handover cannot be taken back. The digest of a plan covers commit, documents, places in Vault, and whose \
+                      value stands.",
+                way_out: "look at the plan (`--plan`), and approve that one (`--approve DIGEST`)",
+            },
+            Self::Interrupted => Entry {
+                name: "interrupted",
+                exits: &[Exit::Stopped],
+                meaning: "somebody stopped the handover before the record",
+                why: "Copies that were made are inert until there is a record, and the next run finds them equal.",
+                way_out: "run `regent handover` again: it goes on from here",
+            },
+            Self::Lost => Entry {
+                name: "lost",
+                exits: &[Exit::Person],
+                meaning: "the witnesses say vault, and this Vault has no record of it",
+                why: "It is an older backup, an empty Vault or another one. Copying again would bring back values that were rotated \
+                      since.",
+                way_out: "restore a newer snapshot; or raise the epoch in Git, then `regent rebootstrap`",
+            },
+            Self::Replaced => Entry {
+                name: "replaced",
+                exits: &[Exit::Person],
+                meaning: "Vault's record is another handover's than the witnesses'",
+                why: "One epoch is handed over once. Somebody put another Vault, or another record, in its place.",
+                way_out: "compare Vault's record with `regent status`: a person decides",
+            },
+            Self::Record => Entry {
+                name: "record",
+                exits: &[Exit::Person],
+                meaning: "the handover record, or what it lists, is not as a handover leaves it",
+                why: "The record is written once, and nothing may change it. Where it or a recorded copy was deleted, written \
+                      again or contradicts the witnesses, nobody can tell what else was.",
+                way_out: "a Vault administrator looks at the key's metadata and audit log",
+            },
+            Self::OtherPlace => Entry {
+                name: "other-place",
+                exits: &[Exit::Person, Exit::Stopped],
+                meaning: "the record was made for another Vault, cluster or root",
+                why: "A clone, a rebuilt cluster and a second cluster look alike. Which it is a person says, once, and it is \
+                      appended to the record.",
+                way_out: "`--adopt ID` for a rebuilt cluster, `--accept-vault-identity` for the same Vault under another identity",
+            },
+            Self::Unmirrored => Entry {
+                name: "unmirrored",
+                exits: &[Exit::Underway],
+                meaning: "Vault rules already; the witnesses or the controllers do not all show it yet",
+                why: "The record is what moves authority. What follows repeats until it is done, from any machine.",
+                way_out: "run `regent handover` again: it goes on from here",
             },
             Self::Config => Entry {
                 name: "config",

@@ -139,6 +139,21 @@ impl Writer {
         read(&self.folder, name)
     }
 
+    /// Puts the witness of a handover there, once: the same one again changes nothing, another one is refused.
+    pub(crate) fn put_handover(&self, witness: &HandoverWitness) -> Result<(), Failure> {
+        let refuse = |problem: &str| Err(refused(&self.folder, problem));
+        match self.evidence(&witness.name)?.handovers.get(&witness.epoch) {
+            Some(Reading::Present(there)) if there == witness => return Ok(()),
+            Some(Reading::Present(_)) => return refuse("it holds the witness of another handover of that epoch"),
+            Some(Reading::Unreadable(why)) => return refuse(why),
+            Some(Reading::Absent) => {}
+            None => return refuse("the epoch is not the Authority's, nor one beside it"),
+        }
+        let folder = self.folder.join(witness.name.as_str());
+        remove_leftovers(&folder)?;
+        replace(&folder, &handover_file(witness.epoch), &witness.to_json())
+    }
+
     /// Puts the Authority into the place of the current one, if it may follow it.
     pub(crate) fn put(&self, next: &AuthorityWitness) -> Result<(), Failure> {
         let refuse = |problem: &str| Err(refused(&self.folder, problem));
@@ -225,6 +240,10 @@ fn gather(store: &OwnedFd, name: &AuthorityName) -> Evidence {
     }
     evidence.handovers = handovers;
     evidence
+}
+
+fn handover_file(epoch: Epoch) -> String {
+    format!("handover-{epoch}.json")
 }
 
 /// `handover-3.json` in its one spelling.

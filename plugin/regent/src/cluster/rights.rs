@@ -6,6 +6,7 @@
 use regent_core::name::{AuthorityName, Epoch};
 use serde_json::{Value, json};
 
+use super::lock::lock_name;
 use super::metadata;
 
 /// Where regent's own accounts live.
@@ -67,12 +68,25 @@ fn mirror(part: &str, authority: &AuthorityName, epoch: Epoch) -> Vec<Value> {
     let status = json!({
         "apiGroups": ["regent.dev"], "resources": ["authorities/status"], "resourceNames": [authority.as_str()], "verbs": ["patch"],
     });
+    // Which cluster this is, and whether the lock holds from the moment on that the Authority moves.
+    let cluster =
+        json!({ "apiGroups": [""], "resources": ["namespaces"], "resourceNames": [WITNESSES], "verbs": ["get"] });
+    let lock = json!({
+        "apiGroups": ["admissionregistration.k8s.io"],
+        "resources": ["validatingadmissionpolicies", "validatingadmissionpolicybindings"],
+        "resourceNames": [lock_name(authority)],
+        "verbs": ["get"],
+    });
     let config_map = json!({
         "apiGroups": [""], "resources": ["configmaps"], "resourceNames": [witness_name(authority, epoch)],
         "verbs": ["get", "create", "patch"],
     });
+    // Those of the epochs beside it are evidence, too.
+    let beside: Vec<String> =
+        [epoch.previous(), epoch.next()].into_iter().flatten().map(|epoch| witness_name(authority, epoch)).collect();
+    let beside = json!({ "apiGroups": [""], "resources": ["configmaps"], "resourceNames": beside, "verbs": ["get"] });
     let subjects = [json!({ "kind": "ServiceAccount", "name": name, "namespace": HOME })];
-    let roles = roles(&name, &[authorities, status], &[config_map], &subjects);
+    let roles = roles(&name, &[authorities, status, cluster, lock], &[config_map, beside], &subjects);
     [account].into_iter().chain(roles).collect()
 }
 
@@ -172,7 +186,12 @@ mod tests {
     #[test]
     fn the_mirroring_accounts_write_the_witness_of_one_epoch() {
         for objects in [handover(&prod(), epoch(3)), verify(&prod(), epoch(3))] {
-            assert_eq!(rules(&objects)[2]["resourceNames"], json!(["regent-authority-prod-3"]));
+            let mut written = rules(&objects);
+            written.retain(|rule| rule["resources"] == json!(["configmaps"]) && rule["verbs"] != json!(["get"]));
+            assert_eq!(
+                written.iter().map(|rule| &rule["resourceNames"]).collect::<Vec<_>>(),
+                [&json!(["regent-authority-prod-3"])]
+            );
         }
     }
 

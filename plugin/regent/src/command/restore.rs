@@ -22,7 +22,7 @@ use crate::cli::RestoreArgs;
 use crate::cluster::{Cluster, ClusterError, block_on, secrets, witness};
 use crate::failure::Failure;
 use crate::output;
-use crate::vault::{self, Copy, Token};
+use crate::vault::{self, Present, Reading, Token};
 
 pub(super) fn run(args: &RestoreArgs) -> Result<ExitCode, Failure> {
     let name = SecretName::parse(&args.secret).map_err(|bad| Failure::Usage(bad.to_string()))?;
@@ -107,9 +107,9 @@ async fn vault_copy(
         return silent("no witness names its place");
     };
     match vault::copy(place, name, token).await {
-        Ok(Copy::Absent) => Ok(VaultCopy::Absent),
-        Ok(Copy::Deleted) => Ok(VaultCopy::Deleted),
-        Ok(Copy::Fields(fields)) => {
+        Ok(Reading::Absent) => Ok(VaultCopy::Absent),
+        Ok(Reading::Deleted) => Ok(VaultCopy::Deleted),
+        Ok(Reading::Present(Present { fields, .. })) => {
             let encoding = root.bootstrap.secrets.encoding.get(name).copied();
             Ok(if manifest.has_fields(&fields, encoding) { VaultCopy::Same } else { VaultCopy::Different })
         }

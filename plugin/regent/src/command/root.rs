@@ -1,22 +1,26 @@
 //! What commands that need a root, its keys and its authority in a cluster begin with.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::SystemTime;
 
 use regent_core::Refusal;
 use regent_core::authority::{Place, Ruling};
 use regent_core::bootstrap::Bootstrap;
 use regent_core::evidence::{Clusters, Evidence};
+use regent_core::handover::plan::Plan;
+use regent_core::name::FilePath;
 use regent_core::render::{Door, Request};
 use regent_core::rules::RegentConfig;
 use regent_sops::Limits;
 
 use super::render::{bootstrap_path, key_args, place_of};
-use crate::cli::{KeyArgs, StoreArgs};
+use crate::cli::{CommitArgs, KeyArgs, StoreArgs};
 use crate::cluster::{Access, Cluster, installation};
 use crate::config;
 use crate::failure::Failure;
 use crate::keys::{self, Identities};
-use crate::source::{self, BOOTSTRAP, Bounds, Gathered, bootstrap_of};
+use crate::source::{self, BOOTSTRAP, Bounds, Gathered, bootstrap_of, git};
 use crate::witnesses::Store;
 
 /// A root in a folder, and with what it is opened.
@@ -24,8 +28,10 @@ pub(super) struct Root {
     pub(super) gathered: Gathered,
     pub(super) bootstrap: Bootstrap,
     pub(super) config: Option<RegentConfig>,
-    /// The cluster of the witnesses.
-    pub(super) access: Access,
+    /// Where the witnesses are.
+    pub(super) store: Store,
+    /// The commit that it was read at; `None` for a folder as it is on disk.
+    held: Option<git::Held>,
     pub(super) identities: Identities,
     /// Namespaces that the rule allows; all of them where no operator's file says.
     namespaces: Vec<String>,
@@ -42,26 +48,51 @@ pub(super) struct Connected {
 }
 
 impl Root {
-    /// `command` is what errors call it.
+    /// A folder as it is on disk, whose authority is in a cluster. `command` is what errors call it.
     pub(super) fn gather(command: &str, dir: &Path, store: &StoreArgs, keys: &KeyArgs) -> Result<Self, Failure> {
         let config = store.config.as_deref().map(config::load).transpose()?;
-        let bounds = config.as_ref().map(|config| config.limits).unwrap_or_default();
-        let limits = Limits { document: bounds.document, ..Limits::default() };
-        let access = match config::store(store, config.as_ref()) {
-            Some(Store::Cluster(access)) => access,
-            Some(Store::Folder(_)) => {
-                return Err(Failure::Usage(format!("`{command}` is for an authority in a cluster")));
-            }
-            None => {
-                return Err(Failure::Usage(format!(
-                    "`{command}` needs to know where the authority is kept: `--context NAME` or `--config FILE`"
-                )));
-            }
-        };
-        let gathered = source::dir::gather(dir, Bounds::of(&bounds))?;
+        let store = store_of(command, "`--context NAME` or `--config FILE`", store, config.as_ref())?;
+        if let Store::Folder(_) = store {
+            return Err(Failure::Usage(format!("`{command}` is for an authority in a cluster")));
+        }
+        let gathered = source::dir::gather(dir, bounds(config.as_ref()))?;
+        Self::of(gathered, &dir.join(BOOTSTRAP).display().to_string(), None, config, store, keys)
+    }
+
+    /// A root as one commit has it, which is named by its full id, or signed by whom `regent.yaml` allows.
+    pub(super) fn at_commit(
+        command: &str,
+        args: &CommitArgs,
+        store: &StoreArgs,
+        keys: &KeyArgs,
+    ) -> Result<Self, Failure> {
+        let config = store.config.as_deref().map(config::load).transpose()?;
+        let store = store_of(command, "`--context NAME`, `--config FILE` or `--store DIR`", store, config.as_ref())?;
+        let place = git::Place::typed(&args.repo, &args.git)?;
+        let held = git::Held::open(&place, &args.revision)?;
+        let name = format!("{}@{}", place.location, args.revision);
+        let gathered = git::gather_from(&held, &name, &args.path, bounds(config.as_ref()))?;
+        let label = format!("{}/{BOOTSTRAP}", gathered.label);
+        let root = Self::of(gathered, &label, Some(held), config, store, keys)?;
+        if let Some(held) = &root.held {
+            git::pinned(held, &args.revision, &root.bootstrap.handover.signers, SystemTime::now())?;
+        }
+        Ok(root)
+    }
+
+    fn of(
+        gathered: Gathered,
+        label: &str,
+        held: Option<git::Held>,
+        config: Option<RegentConfig>,
+        store: Store,
+        keys: &KeyArgs,
+    ) -> Result<Self, Failure> {
+        let limits = config.as_ref().map(|config| config.limits).unwrap_or_default();
+        let limits = Limits { document: limits.document, ..Limits::default() };
         let bootstrap = bootstrap_of(&gathered.files)?.ok_or_else(|| Failure::World {
             what: "read",
-            name: dir.join(BOOTSTRAP).display().to_string(),
+            name: label.to_owned(),
             reason: "it does not exist".to_owned(),
         })?;
         let rule = match &config {
@@ -70,7 +101,7 @@ impl Root {
         };
         let identities = keys::load(&key_args(keys, rule))?;
         let namespaces = rule.map_or_else(|| vec!["*".to_owned()], |rule| rule.namespaces.clone());
-        Ok(Self { gathered, bootstrap, config, access, identities, namespaces, limits })
+        Ok(Self { gathered, bootstrap, config, store, held, identities, namespaces, limits })
     }
 
     /// Where it stands.
@@ -92,13 +123,30 @@ impl Root {
         }
     }
 
+    /// Bounds of each document.
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The full id of the commit that it was read at.
+    pub(super) fn commit(&self) -> Result<String, Failure> {
+        Ok(self.held.as_ref().ok_or(Failure::Bug)?.commit()?.id().to_string())
+    }
+
+    /// The last commit that changed each file of a plan.
+    pub(super) fn last_changes(&self, plan: &Plan) -> Result<BTreeMap<FilePath, git::LastChange>, Failure> {
+        let held = self.held.as_ref().ok_or(Failure::Bug)?;
+        let files: BTreeSet<&FilePath> = plan.entries.iter().map(|entry| &entry.file).collect();
+        git::last_changes(held, self.gathered.root.as_deref().unwrap_or("."), &files)
+    }
+
     /// Connects to the cluster of the witnesses and to that of the Secrets, where it is another one.
     pub(super) async fn connect(&self, target_context: Option<&String>) -> Result<Connected, Failure> {
-        let witnesses = Cluster::connect(&self.access).await?;
+        // Whoever connects has refused a folder.
+        let Store::Cluster(access) = &self.store else { return Err(Failure::Bug) };
+        let witnesses = Cluster::connect(access).await?;
         let target = match target_context {
-            Some(context) => {
-                Cluster::connect(&Access { context: Some(context.clone()), ..self.access.clone() }).await?
-            }
+            Some(context) => Cluster::connect(&Access { context: Some(context.clone()), ..access.clone() }).await?,
             None => witnesses.clone(),
         };
         let uids = Clusters {
@@ -116,6 +164,16 @@ impl Connected {
     }
 }
 
+/// Where the authority is kept. `ways` are the options that say so.
+fn store_of(command: &str, ways: &str, store: &StoreArgs, config: Option<&RegentConfig>) -> Result<Store, Failure> {
+    config::store(store, config)
+        .ok_or_else(|| Failure::Usage(format!("`{command}` needs to know where the authority is kept: {ways}")))
+}
+
+fn bounds(config: Option<&RegentConfig>) -> Bounds {
+    Bounds::of(&config.map(|config| config.limits).unwrap_or_default())
+}
+
 /// The command line as it was typed, with more words: what a stop prints so that a person can go on. Nothing secret is
 /// ever on a command line.
 pub(super) fn typed_with(more: &[String]) -> String {
@@ -125,7 +183,7 @@ pub(super) fn typed_with(more: &[String]) -> String {
 }
 
 /// A word as a shell takes it.
-fn quoted(word: &str) -> String {
+pub(super) fn quoted(word: &str) -> String {
     let plain = |char: char| char.is_ascii_alphanumeric() || "_-./:=@,+%".contains(char);
     if !word.is_empty() && word.chars().all(plain) {
         return word.to_owned();

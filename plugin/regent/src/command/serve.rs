@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use regent_core::rules::{ArgoCd, ConfigLimits};
 use regent_sops::DataKeys;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::interrupted;
 use crate::argocd::Plugin;
 use crate::argocd::server::{self, Ending};
 use crate::argocd::socket::{self, Socket, SocketFile};
@@ -64,15 +64,7 @@ fn argocd(args: &ServeArgocdArgs) -> Result<ExitCode, Failure> {
         let (reporter, health) = tonic_health::server::health_reporter();
         reporter.set_service_status(server::service_name(), tonic_health::ServingStatus::Serving).await;
         let routes = server::routes(plugin, health);
-        let ended = || {
-            let signals = signal(SignalKind::terminate()).and_then(|term| Ok((term, signal(SignalKind::interrupt())?)));
-            let (mut terminate, mut interrupt) =
-                signals.map_err(|error| Failure::io("wait for", "signals".as_ref(), &error))?;
-            Ok::<_, Failure>(async move {
-                tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-            })
-        };
-        let end = ended()?;
+        let end = interrupted()?;
         // From here on there is somebody who answers.
         let (bound, listener) = Socket::bind(socket::path(&settings), args.socket_mode)?;
         let (replacements, replaced) = tokio::sync::mpsc::unbounded_channel();
@@ -106,7 +98,7 @@ fn argocd(args: &ServeArgocdArgs) -> Result<ExitCode, Failure> {
         let unlink = move || drop(socket.lock().unwrap_or_else(PoisonError::into_inner).take());
         let hurry = async move {
             // Its signals count from here on, so the first one is over.
-            let Ok(second) = ended() else { return std::future::pending().await };
+            let Ok(second) = interrupted() else { return std::future::pending().await };
             second.await;
         };
         let patience = move || {

@@ -3,6 +3,7 @@
 mod cluster;
 mod report;
 
+pub(super) use self::report::secret_name;
 use super::render::place_of;
 use crate::cli::{ReportOutputArg, StatusArgs};
 use crate::failure::{Exit, Failure, one_line};

@@ -114,7 +114,7 @@ async fn a_check_is_never_answered_by_a_read_that_began_before_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_check_that_was_given_up_leaves_the_others_their_answer() {
     let (_seen, reader, _kubeconfig) = serve().await;
-    let given_up = tokio::time::timeout(Duration::from_millis(2), reader.check(None)).await;
+    let given_up = tokio::time::timeout(Duration::ZERO, reader.check(None)).await;
     assert!(given_up.is_err());
     assert_eq!(number_of(&reader.check(None).await), 2);
 }

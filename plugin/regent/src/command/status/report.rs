@@ -75,7 +75,7 @@ pub(super) fn is_secret(kind: &str) -> bool {
 }
 
 /// The name of an object that is a Secret in a namespace.
-pub(super) fn secret_name(identity: &Identity) -> Option<SecretName> {
+pub(in crate::command) fn secret_name(identity: &Identity) -> Option<SecretName> {
     let Identity { api_version, kind, namespace, name } = identity;
     if api_version != "v1" || kind != "Secret" {
         return None;

@@ -1,0 +1,206 @@
+//! Why a handover stops, and the command that goes on. Nothing is lost by a stop: copies without a record are inert.
+
+use regent_core::evidence::WitnessedVault;
+use regent_core::handover::decide::{Stop, StopKind};
+use regent_core::handover::plan::PlanRefusal;
+
+use super::super::root::typed_with;
+use crate::failure::Failure;
+use crate::vault::VaultError;
+
+/// Why a handover stops.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum HandoverStop {
+    /// The decision.
+    #[error("{0}")]
+    Decided(Stop),
+    /// There is no plan, or it is not one that can be carried out.
+    #[error("{0}")]
+    Plan(PlanRefusal),
+    /// `regent.yaml` names no Vault.
+    #[error("regent.yaml has no `vault`, so nobody knows where the values go")]
+    NoPlace,
+    /// `regent.yaml` names another place than the Authority.
+    #[error("regent.yaml names {}, and the Authority {}", told(Some(written)), told(recorded.as_ref()))]
+    OtherPlace {
+        /// In the Authority.
+        recorded: Option<WitnessedVault>,
+        /// In `regent.yaml`.
+        written: WitnessedVault,
+    },
+    /// What would fail later, or what must not be.
+    #[error("{}", .0.join("; "))]
+    Preflight(Vec<String>),
+    /// `--approve` names another plan.
+    #[error("`--approve` names plan {given}, and the plan now is {found}")]
+    NotApproved {
+        /// On the command line.
+        given: String,
+        /// The digest of the plan.
+        found: String,
+    },
+    /// A person said no.
+    #[error("it was not approved")]
+    Declined,
+    /// Vault did not do what it was asked.
+    #[error("Vault {address}: {problem}")]
+    Vault {
+        /// Its address.
+        address: String,
+        /// Why.
+        problem: VaultError,
+    },
+    /// Ctrl-C.
+    #[error("it was interrupted")]
+    Interrupted,
+    /// A copy is not what was written.
+    #[error("Vault does not hold what was written: {0}")]
+    NotReadBack(String),
+    /// The record was sent, and whether it is there is not known.
+    #[error("the record was sent, and may be in Vault: {0}")]
+    MaybeRecorded(String),
+    /// The record is there, and what follows it is not all done.
+    #[error("recorded, not mirrored or settled: Vault rules by handover {handover}; what follows stopped: {why}")]
+    NotMirrored {
+        /// The handover.
+        handover: String,
+        /// What stood in the way.
+        why: String,
+    },
+    /// Mirrored, and not settled.
+    #[error("mirrored, not settled: {0}")]
+    NotSettled(String),
+}
+
+/// What a stop means for the exit code.
+impl HandoverStop {
+    pub(crate) fn kind(&self) -> StopKind {
+        match self {
+            Self::Decided(stop) => stop.kind(),
+            Self::Vault { problem, .. } if problem.passes() => StopKind::Unknown,
+            Self::Plan(_)
+            | Self::NoPlace
+            | Self::OtherPlace { .. }
+            | Self::Preflight(_)
+            | Self::Vault { .. }
+            | Self::NotApproved { .. }
+            | Self::Declined
+            | Self::Interrupted
+            | Self::NotReadBack(_) => StopKind::BeforeRecord,
+            Self::MaybeRecorded(_) | Self::NotMirrored { .. } | Self::NotSettled(_) => StopKind::Underway,
+        }
+    }
+
+    /// Whether what Vault holds of the copies is why, or may be.
+    pub(super) fn is_about_copies(&self) -> bool {
+        match self {
+            Self::Plan(PlanRefusal::Conflicts { .. }) | Self::NotReadBack(_) | Self::NotApproved { .. } => true,
+            Self::Decided(_)
+            | Self::Plan(_)
+            | Self::NoPlace
+            | Self::OtherPlace { .. }
+            | Self::Preflight(_)
+            | Self::Declined
+            | Self::Interrupted
+            | Self::Vault { .. }
+            | Self::MaybeRecorded(_)
+            | Self::NotMirrored { .. }
+            | Self::NotSettled(_) => false,
+        }
+    }
+
+    /// The command that goes on.
+    fn way_out(&self) -> String {
+        let again = typed_with(&[]);
+        match self {
+            Self::Decided(stop) => after(stop, &again),
+            Self::Plan(PlanRefusal::Conflicts { differs, deleted }) if deleted.is_empty() => format!(
+                "where Vault is right, list {} in `handover.acceptExisting` of regent.yaml; where Git is, a Vault \
+                 administrator removes the copy (`bao kv metadata delete`)",
+                differs.first().map(ToString::to_string).unwrap_or_default()
+            ),
+            Self::Plan(PlanRefusal::Conflicts { .. }) => {
+                "a Vault administrator restores the copy (`bao kv undelete`) or removes it (`bao kv metadata delete`)"
+                    .to_owned()
+            }
+            Self::Plan(_) => format!("correct it in Git, and hand the new commit over: `{again}`"),
+            Self::NoPlace => {
+                "add `vault: { address, mount, prefix }` to regent.yaml, and `regent init --move` tells the Authority"
+                    .to_owned()
+            }
+            Self::OtherPlace { .. } => {
+                "correct regent.yaml, or as group regent:break-glass `regent init --move`".to_owned()
+            }
+            Self::Vault { .. } => format!("see that Vault answers, and this token may do that; then `{again}`"),
+            Self::Preflight(_) => format!("make that so, then `{again}`"),
+            Self::NotApproved { .. } => "look at the plan again (`--plan`), and approve that one".to_owned(),
+            Self::Declined => format!("nothing was changed; `{again}` asks again"),
+            Self::NotReadBack(_) => format!("who else writes there? Then `{again}`"),
+            Self::Interrupted | Self::MaybeRecorded(_) | Self::NotMirrored { .. } => {
+                format!("`{again}` goes on from here")
+            }
+            Self::NotSettled(_) => {
+                "`regent refresh` makes Argo CD ask again; what it cached before it forgets after a day \
+                                    (`reposerver.repo.cache.expiration`)"
+                    .to_owned()
+            }
+        }
+    }
+}
+
+fn after(stop: &Stop, again: &str) -> String {
+    match stop {
+        Stop::Authority(_) => "`regent status` shows what the witnesses say".to_owned(),
+        Stop::RecordUnreadable { .. } => format!("see that Vault answers and the token may read it, then `{again}`"),
+        Stop::RecordDeleted { .. } => {
+            "a Vault administrator brings it back (`bao kv undelete`); it is the proof of who rules".to_owned()
+        }
+        Stop::RecordRewritten { .. } => "find out who wrote it: nobody may have `update` there".to_owned(),
+        Stop::Lost { .. } => {
+            "restore a newer snapshot of Vault; or commit `epoch` and `supersedes`, then `regent rebootstrap`"
+                .to_owned()
+        }
+        Stop::Replaced { .. } | Stop::Disagree { .. } => {
+            "compare Vault's record with `regent status`: a person decides which of the two is right".to_owned()
+        }
+        Stop::OtherVault { .. } => {
+            format!(
+                "if this is the same Vault under another identity: `{}`",
+                typed_with(&["--accept-vault-identity".to_owned()])
+            )
+        }
+        Stop::OtherPrefix { .. } => "put `vault.prefix` back to where the copies are".to_owned(),
+        Stop::OtherCluster { handover, .. } => format!(
+            "if this cluster was rebuilt: `{}`; a second cluster needs an authority of its own",
+            typed_with(&["--adopt".to_owned(), handover.to_string()])
+        ),
+        Stop::OtherRoot { .. } => "an authority has one root: name the one in the record".to_owned(),
+        Stop::OtherHandover { found, .. } => format!("name the one that is there: `--adopt {found}`"),
+        Stop::NothingToAdopt { .. } => "leave `--adopt` out to hand over for the first time".to_owned(),
+        Stop::NoCluster { .. } => "use the store of the cluster (`--context`)".to_owned(),
+        Stop::OtherTree { commit, .. } => format!("`--revision {commit}` completes that handover"),
+        Stop::NotMirrored { .. } => {
+            "go back to the revision that was handed over, or let `regent verify` mirror it".to_owned()
+        }
+        Stop::PlanDiffers { .. } => {
+            "somebody recorded another list for this tree: a person compares the two".to_owned()
+        }
+        Stop::CopiesLost { .. } => {
+            "restore a newer snapshot of Vault, or the copies, before authority moves".to_owned()
+        }
+        Stop::NotPlanned => again.to_owned(),
+    }
+}
+
+pub(super) fn stopped(stop: HandoverStop) -> Failure {
+    let way_out = stop.way_out();
+    Failure::Handover { stop: Box::new(stop), way_out }
+}
+
+fn told(place: Option<&WitnessedVault>) -> String {
+    match place {
+        Some(place) if place.namespace.is_empty() => format!("{} {}/{}", place.address, place.mount, place.prefix),
+        Some(place) => format!("{} namespace {} {}/{}", place.address, place.namespace, place.mount, place.prefix),
+        None => "no place in Vault".to_owned(),
+    }
+}
