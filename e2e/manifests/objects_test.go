@@ -16,6 +16,7 @@ import (
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	apiextensionsinstall "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/install"
 	apiextensionsvalidation "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
@@ -28,6 +29,9 @@ import (
 	"k8s.io/kubernetes/pkg/apis/apps"
 	_ "k8s.io/kubernetes/pkg/apis/apps/install"
 	appsvalidation "k8s.io/kubernetes/pkg/apis/apps/validation"
+	"k8s.io/kubernetes/pkg/apis/batch"
+	_ "k8s.io/kubernetes/pkg/apis/batch/install"
+	batchvalidation "k8s.io/kubernetes/pkg/apis/batch/validation"
 	"k8s.io/kubernetes/pkg/apis/core"
 	_ "k8s.io/kubernetes/pkg/apis/core/install"
 	corevalidation "k8s.io/kubernetes/pkg/apis/core/validation"
@@ -163,6 +167,11 @@ func problems(object runtime.Object) field.ErrorList {
 	switch object := object.(type) {
 	case *apps.Deployment:
 		return appsvalidation.ValidateDeployment(object, corevalidation.PodValidationOptions{})
+	case *batch.Job:
+		// The API server itself adds a selector to a new Job, by its uid.
+		manual := true
+		object.Spec.ManualSelector, object.Spec.Selector = &manual, &metav1.LabelSelector{MatchLabels: object.Spec.Template.Labels}
+		return batchvalidation.ValidateJobCreate(object, batchvalidation.JobValidationOptions{})
 	case *core.ConfigMap:
 		return corevalidation.ValidateConfigMap(object)
 	case *core.Namespace:

@@ -1,0 +1,12 @@
+# regent-verify-prod: reads all that, and writes nothing but a heartbeat.
+
+# The copies.
+path "secret/data/bootstrap/prod/*" { capabilities = ["read"] }
+path "secret/metadata/bootstrap/prod/*" { capabilities = ["read"] }
+
+# The records.
+path "secret/data/regent/prod/authority/*" { capabilities = ["read"] }
+path "secret/metadata/regent/prod/authority/*" { capabilities = ["read"] }
+
+# The heartbeat, by which an older backup of Vault is told.
+path "secret/data/regent/prod/heartbeat" { capabilities = ["create", "update", "read"] }
