@@ -28,7 +28,8 @@ def main(words, usage, here, staging, tools, peers, before=lambda house: None):
         print(f"{here.relative_to(TOP)}/run: no such story: {' '.join(unknown)}", file=sys.stderr)
         return 2
     subprocess.run(["hack/tools", *tools], cwd=TOP, check=True)
-    subprocess.run(["hack/peers", *peers], cwd=TOP, check=True)
+    if peers:
+        subprocess.run(["hack/peers", *peers], cwd=TOP, check=True)
     regent = os.environ.get("REGENT")
     if not regent:
         subprocess.run(["cargo", "build", "--quiet", "--package", "regent-cli"], cwd=TOP, check=True)

@@ -24,7 +24,7 @@ TRIED = [
     *((kind, name, None, None) for kind in ("ClusterRole", "ClusterRoleBinding")
       for name in (f"regent-reader-{NAME}", "regent-break-glass", "cluster-admin")),
     *((kind, name, None, None) for kind in ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
-      for name in (f"regent-lock-{NAME}", "regent-keep")),
+      for name in (f"regent-lock-{NAME}", f"regent-lock-{OTHER}", "regent-keep")),
     ("CustomResourceDefinition", "authorities.regent.dev", None, None),
     ("CustomResourceDefinition", "applications.argoproj.io", None, None),
     *(("Namespace", name, None, None) for name in ("kube-system", "regent-system", "app")),
@@ -50,6 +50,10 @@ MIRROR = [
     may("Authority", all_of({"get", "create", "patch"}), {NAME}),
     may("Authority", {"patch", "apply"}, {NAME}, sub="status"),
     may("ConfigMap", all_of({"get", "create", "patch"}), {f"regent-authority-{NAME}-1"}, "kube-system"),
+    # The evidence around the epoch, which cluster this is, and whether the lock will hold.
+    may("ConfigMap", {"get"}, {f"regent-authority-{NAME}-2"}, "kube-system"),
+    may("Namespace", {"get"}, {"kube-system"}),
+    *(may(kind, {"get"}, {f"regent-lock-{NAME}"}) for kind in ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")),
 ]
 RIGHTS = {
     "somebody": [],
@@ -228,8 +232,10 @@ def breaks_glass(cluster, group):
     assert verdict(cluster.apply_one(authority(NAME, "git2"), manager="regent", force=True, **asks)) == "done"
     for part in ("reader", "handover", "verify"):
         role = cluster.get("Role", f"regent-{part}-{NAME}", "kube-system", **asks).ok()
-        names = [f"regent-authority-{NAME}-{epoch}" for epoch in ((1, 2, 3) if part == "reader" else (2,))]
-        rules = [{**role["rules"][0], "resourceNames": names}]
+        # What it reads; or what it writes, and what it reads beside it.
+        epochs = [(1, 2, 3)] if part == "reader" else [(2,), (1, 3)]
+        rules = [{**rule, "resourceNames": [f"regent-authority-{NAME}-{epoch}" for epoch in around]}
+                 for rule, around in zip(role["rules"], epochs, strict=True)]
         answer = cluster.apply_one({"apiVersion": role["apiVersion"], "kind": "Role", "rules": rules,
                                     "metadata": {"name": role["metadata"]["name"], "namespace": "kube-system"}},
                                    manager="regent", force=True, **asks)
@@ -239,9 +245,11 @@ def breaks_glass(cluster, group):
     assert refused_by(cluster.apply_one(witness(f"regent-authority-{NAME}-2"), **asks), "regent-witness")
     # `init --move`, while git(2).
     assert verdict(cluster.patch("Authority", NAME, None, {"spec": {"prefix": "elsewhere"}}, **asks)) == "done"
-    # The handover of epoch 2 has its witness's name now, and the one before no more.
+    # The handover of epoch 2 has its witness's name now, and reads those of the epochs beside it.
     token = cluster.token("regent-system", f"regent-handover-{NAME}")
-    assert by_rbac(cluster.apply_one(witness(f"regent-authority-{NAME}-1"), user=token))
+    for epoch in (1, 3):
+        assert by_rbac(cluster.apply_one(witness(f"regent-authority-{NAME}-{epoch}"), user=token)), epoch
+        assert cluster.get("ConfigMap", f"regent-authority-{NAME}-{epoch}", "kube-system", user=token).status == 404, epoch
     assert cluster.apply_one(witness(f"regent-authority-{NAME}-2"), user=token).status == 201
 
 

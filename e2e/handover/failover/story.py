@@ -1,0 +1,181 @@
+"""Three nodes: the active one is killed in the middle of a handover, the quorum is lost and comes back, a standby is addressed. A
+token that ends in the middle, a store that is none of version 2, a namespace that is another one.
+"""
+
+import time
+
+from bao import Bao, Issuer
+from handed import ANY_HANDOVER, CANARY, Hand
+from proxy import Proxy, delay
+from stage import until
+
+SECRETS = {name: {"password": f"{CANARY}-{name}"} for name in ("api", "db", "queue")}
+SUBJECT, AUDIENCE = "system:serviceaccount:regent-system:regent-handover", "https://vault.example"
+IN_ORDER = "--concurrency", "1"
+IMPATIENT = "--vault-patience", "0"
+
+
+def story(stage):
+    bao = Bao(stage, nodes=3)
+    try:
+        # A balancer that looks at `sys/health`.
+        with Proxy(bao, to=lambda: active_now(bao)) as proxy:
+            hand = Hand(stage, bao, secrets=SECRETS, address=proxy.address)
+            bao.policy("handover", ANY_HANDOVER)
+            hand.handover("--yes", *IN_ORDER)
+            hand.handed_over()
+            seen = [(method, path) for method, path, _ in proxy.seen]
+            killed(hand, proxy, seen)
+            stepped_down(hand, proxy, seen)
+            quorum(hand, proxy, seen)
+            standby(hand, proxy)
+            tokens(hand, proxy, seen)
+            places(hand, proxy)
+    finally:
+        bao.stop()
+
+
+def active_now(bao):
+    return next((node for node in bao.nodes if node.child and node.health() == 200), None)
+
+
+def the(seen, method, part, which=0):
+    """The number of a request."""
+    return [number for number, (how, path) in enumerate(seen) if how == method and part in path][which]
+
+
+def at(number, does):
+    """Once, before that request is passed on."""
+    return lambda now, method, path: does() if now == number else None
+
+
+def killed(hand, proxy, seen):
+    """Right before the second copy, and right before the record. The client waits for the other active node."""
+    for number in (the(seen, "POST", "/data/bootstrap/", 1), the(seen, "POST", "/authority/1")):
+        hand.another(f"killed-{number}")
+        gone = []
+
+        def kill(gone=gone):
+            gone.append(hand.bao.active())
+            gone[0].kill()
+        proxy.again(at(number, kill))
+        began = time.monotonic()
+        hand.handover("--yes", *IN_ORDER)
+        assert gone and time.monotonic() - began > 1, "nobody had to wait for another active node"
+        hand.handed_over()
+        back(hand.bao, gone)
+        hand.handed_over()
+
+
+def back(bao, nodes):
+    for node in nodes:
+        node.start()
+    bao.active()
+    for node in nodes:
+        until("the node is back", node.joined)
+
+
+def stepped_down(hand, proxy, seen):
+    """Whoever was active becomes a standby in the middle, and is still the one that is asked: it passes writes on, and is asked to
+    answer no read before it saw them."""
+    hand.another("stepped-down")
+    first = hand.bao.active()
+    proxy.to = lambda: first
+    proxy.again(at(the(seen, "POST", "/data/bootstrap/"), lambda: hand.bao.done("PUT", "sys/step-down", node=first)))
+    hand.handover("--yes", *IN_ORDER)
+    assert hand.bao.active() is not first, "the node is active again, so nothing was shown"
+    proxy.to = lambda: active_now(hand.bao)
+    hand.handed_over()
+
+
+def quorum(hand, proxy, seen):
+    """Two of three go in the middle of the copies. The client waits as long as it is told; and a later one goes on."""
+    number = the(seen, "POST", "/data/bootstrap/", 1)
+    for name, words in (("waits", ()), ("gives-up", ("--vault-patience", "2"))):
+        hand.another(f"quorum-{name}")
+        gone = []
+
+        def kill(gone=gone):
+            gone.extend(hand.bao.standbys())
+            for node in gone:
+                node.kill()
+        proxy.again(at(number, kill))
+        if words:
+            hand.handover("--yes", *IN_ORDER, *words, ends=4, code="vault")
+            back(hand.bao, gone)
+            proxy.again()
+            hand.git_rules()
+            hand.handover("--yes")
+        else:
+            child = hand.begin("--yes", *IN_ORDER)
+            while not gone:
+                time.sleep(0.1)
+            time.sleep(5)
+            assert child.poll() is None, "it did not wait"
+            back(hand.bao, gone)
+            ends, said = hand.over(child)
+            assert ends == 0, said
+        hand.handed_over()
+
+
+def standby(hand, proxy):
+    """Nothing is begun at a standby, and no token goes there."""
+    hand.another("standby")
+    there = hand.bao.standbys()[0]
+    proxy.to = lambda: there
+    proxy.again()
+    hand.handover("--yes", *IMPATIENT, ends=4, code="vault", says="standby")
+    assert not [headers for _, _, headers in proxy.seen if "X-Vault-Token" in headers]
+    hand.git_rules()
+    proxy.to = lambda: active_now(hand.bao)
+    hand.handover("--yes")
+    hand.handed_over()
+
+
+def tokens(hand, proxy, seen):
+    """A login is repeated when its token is over; a token that a person gave is not, and the next run goes on with another."""
+    number = the(seen, "POST", "/data/bootstrap/", 1)
+    hand.another("short-login")
+    proxy.again(lambda now, method, path: delay(4) if "/data/bootstrap/" in path and method == "POST" and path.endswith("/db") else None)
+    hand.handover("--yes", *IN_ORDER, "--vault-auth", "jwt", "--vault-role", "short", "--vault-jwt-file", jwt(hand.bao))
+    logins = [path for method, path, _ in proxy.seen if path.endswith("auth/jwt/login")]
+    assert len(logins) == 2, logins
+    hand.handed_over()
+    hand.another("short-token")
+    proxy.again(lambda now, method, path: delay(4) if now == number else None)
+    hand.handover("--yes", *IN_ORDER, token=hand.bao.token_file("handover", ttl="3s"), ends=6, code="vault", says="403")
+    proxy.again()
+    hand.git_rules()
+    hand.handover("--yes")
+    hand.handed_over()
+
+
+def jwt(bao):
+    issuer = Issuer(bao.folder)
+    bao.done("POST", "sys/auth/jwt", {"type": "jwt"})
+    bao.done("POST", "auth/jwt/config", {"jwt_validation_pubkeys": [issuer.public.read_text()]})
+    bao.done("POST", "auth/jwt/role/short", {
+        "role_type": "jwt", "user_claim": "sub", "bound_audiences": [AUDIENCE], "bound_subject": SUBJECT, "token_policies": ["handover"],
+        "token_ttl": "2s", "token_max_ttl": "3s"})
+    file = bao.folder / "projected-token"
+    file.write_text(issuer.sign(sub=SUBJECT, aud=[AUDIENCE]))
+    file.chmod(0o600)
+    return file
+
+
+def places(hand, proxy):
+    """Authority and regent.yaml name the same place, and it is none that keeps a value safe."""
+    proxy.again()
+    bao = hand.bao
+    bao.mount("old", version="1")
+    bao.policy("old", 'path "old/*" { capabilities = ["create", "read"] }')
+    hand.another("version-1", mount="old")
+    hand.handover("--yes", *IMPATIENT, token=bao.token_file("handover", "old"), ends=6, code="vault", says="no KV store of version 2")
+    assert bao.ask("LIST", "old")[0] == 404
+    assert hand.authority()["authority"] == "git"
+    bao.done("POST", "sys/namespaces/team")
+    for namespace in ("team", "nowhere"):
+        hand.another(f"in-{namespace}", namespace=namespace)
+        hand.handover("--yes", *IMPATIENT, ends=6, code="vault")
+        assert hand.names() == []
+        hand.git_rules()
