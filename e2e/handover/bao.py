@@ -2,6 +2,7 @@
 of version 2 at `secret`. What the development mode hides is all here: limits of entries, standbys, elections, snapshots.
 """
 
+import atexit
 import base64
 import contextlib
 import http.client
@@ -26,6 +27,8 @@ class Bao:
         self.root = self.key = None
         self.certificates()
         self.nodes = [Node(self, f"node-{number}") for number in range(nodes)]
+        # A story that fails may not come to it.
+        atexit.register(self.stop)
         try:
             self.nodes[0].start()
             made = self.done("PUT", "sys/init", {"secret_shares": 1, "secret_threshold": 1}, token=None, node=self.nodes[0])

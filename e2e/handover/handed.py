@@ -99,7 +99,7 @@ class Hand:
         return said
 
     def handover_words(self, *words, token=None, revision=None):
-        login = () if "--vault-auth" in words else ("--vault-token-file", token or self.token)
+        login = () if "--vault-auth" in words and token is None else ("--vault-token-file", token or self.token)
         return ["handover", "--repo", self.stage.repo.folder, "--revision", revision or self.commit, "--path", "clusters/prod",
                 "-i", self.stage.key.file, *self.where, *login, *words]
 

@@ -76,15 +76,18 @@ def back(bao, nodes):
 
 
 def stepped_down(hand, proxy, seen):
-    """Whoever was active becomes a standby in the middle, and is still the one that is asked: it passes writes on, and is asked to
-    answer no read before it saw them."""
+    """Whoever was active becomes a standby in the middle, and is still the one that is asked. It passes the copies on; the record
+    is for the active node, so the run stops before it, and the next one goes on."""
     hand.another("stepped-down")
     first = hand.bao.active()
     proxy.to = lambda: first
     proxy.again(at(the(seen, "POST", "/data/bootstrap/"), lambda: hand.bao.done("PUT", "sys/step-down", node=first)))
-    hand.handover("--yes", *IN_ORDER)
+    hand.handover("--yes", *IN_ORDER, "--vault-patience", "20", ends=4, code="vault", says="standby")
     assert hand.bao.active() is not first, "the node is active again, so nothing was shown"
+    assert set(hand.names()) == set(hand.expected)
+    hand.git_rules()
     proxy.to = lambda: active_now(hand.bao)
+    hand.handover("--yes")
     hand.handed_over()
 
 
