@@ -1,5 +1,6 @@
 """Plays stories: a folder each, with a `story.py`. One line per story: its name, whether it holds, and how long it took."""
 
+import concurrent.futures
 import importlib.util
 import os
 import shutil
@@ -17,8 +18,9 @@ def output(*command):
     return Path(subprocess.run(command, cwd=TOP, check=True, stdout=subprocess.PIPE, text=True).stdout.strip())
 
 
-def main(words, usage, here, staging, tools, peers, before=lambda house: None):
-    """`here` holds the stories; `staging` is their stage module; `before` is done once, before the first story."""
+def main(words, usage, here, staging, tools, peers, before=lambda house: None, at_once=1):
+    """`here` holds the stories; `staging` is their stage module; `before` is done once, before the first story. Those that mostly
+    wait for servers may be played several `at_once`."""
     if "-h" in words or "--help" in words:
         print(usage.strip())
         return 0
@@ -41,14 +43,14 @@ def main(words, usage, here, staging, tools, peers, before=lambda house: None):
     shutil.copy(regent, program)
     program.chmod(0o755)
     os.environ["PATH"] = f"{output('hack/tools', '--bin')}:{os.environ['PATH']}"
-    failed = []
+    failed = stories
     start = time.monotonic()
     house = staging.House(scratch, program, output("hack/tools", "--bin"), output("hack/peers", "--bin"))
     try:
         before(house)
-        for name in stories:
-            if not play(house, staging, here / name):
-                failed.append(name)
+        with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+            holds = pool.map(lambda name: play(house, staging, here / name), stories)
+            failed = [name for name, held in zip(stories, holds) if not held]
     finally:
         house.close()
         if keep or failed:
