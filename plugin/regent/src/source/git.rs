@@ -158,20 +158,13 @@ pub(crate) fn last_changes(
     files: &BTreeSet<&FilePath>,
 ) -> Result<BTreeMap<FilePath, LastChange>, Failure> {
     let failed = |error: &git2::Error| cannot_read(held.repository.path(), error);
-    let blob = |commit: &Commit<'_>, file: &FilePath| -> Option<Oid> {
-        let path = if root == "." { file.as_str().to_owned() } else { format!("{root}/{file}") };
-        Some(commit.tree().ok()?.get_path(Path::new(&path)).ok()?.id())
+    let folder = |commit: &Commit<'_>| {
+        let top = held.repository.find_tree(commit.tree_id()).ok()?;
+        folder_at(&held.repository, &top, root)
     };
-    let folder = |commit: &Commit<'_>| -> Option<Oid> {
-        let top = commit.tree().ok()?;
-        if root == "." { Some(top.id()) } else { Some(top.get_path(Path::new(root)).ok()?.id()) }
-    };
+    let mut open: BTreeSet<&FilePath> = files.clone();
+    let (mut changes, end) = (BTreeMap::new(), Instant::now() + HISTORY_WITHIN);
     let mut commit = held.commit()?;
-    // One that is reached through a link is none of the tree, and nothing is told of it.
-    let mut open: BTreeMap<&FilePath, Oid> =
-        files.iter().filter_map(|file| Some((*file, blob(&commit, file)?))).collect();
-    let end = Instant::now() + HISTORY_WITHIN;
-    let mut changes = BTreeMap::new();
     for _ in 0..MAX_HISTORY {
         let parent = match commit.parent(0) {
             Ok(parent) => Some(parent),
@@ -182,15 +175,15 @@ pub(crate) fn last_changes(
         if (parent.is_none() && held.repository.is_shallow()) || Instant::now() >= end {
             break;
         }
-        if parent.as_ref().map(&folder) != Some(folder(&commit)) {
-            let before = |file: &FilePath| parent.as_ref().and_then(|parent| blob(parent, file));
-            open.retain(|file, now| {
-                let same = before(file) == Some(*now);
-                if !same {
-                    changes.insert((*file).clone(), LastChange::of(&commit));
+        let (before, now) = (parent.as_ref().and_then(folder), folder(&commit));
+        if before.as_ref().map(Tree::id) != now.as_ref().map(Tree::id) {
+            let diff = held.repository.diff_tree_to_tree(before.as_ref(), now.as_ref(), None);
+            for delta in diff.map_err(|error| failed(&error))?.deltas() {
+                let path = delta.new_file().path().and_then(Path::to_str).and_then(|path| FilePath::parse(path).ok());
+                if let Some(file) = path.filter(|file| open.remove(file)) {
+                    changes.insert(file, LastChange::of(&commit));
                 }
-                same
-            });
+            }
         }
         match parent {
             Some(parent) if !open.is_empty() => commit = parent,
