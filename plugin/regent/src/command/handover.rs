@@ -343,6 +343,9 @@ impl Run<'_> {
 
     /// Every document is encrypted to whom `regent.yaml` promises: the next bootstrap may have to begin with any of them.
     fn recipients(&self) -> Result<(), Failure> {
+        if self.root.bootstrap.recipients.is_empty() {
+            return Ok(());
+        }
         let none = Keyring::default();
         let findings = lint::lint(&lint::Request {
             files: &self.root.gathered.files,
