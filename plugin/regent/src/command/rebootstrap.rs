@@ -12,7 +12,6 @@ mod saved;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use regent_core::authority::{self, AuthorityRefusal, Ruling};
 use regent_core::evidence::{AuthorityWitness, DocumentList, Evidence, Holder, Reading};
@@ -27,13 +26,10 @@ use crate::cli::RebootstrapArgs;
 use crate::cluster::installation::{self, authority_object, spec_of};
 use crate::cluster::secrets::{self, LiveSecret};
 use crate::cluster::witness::{self, authority_path};
-use crate::cluster::{Cluster, applications, block_on};
+use crate::cluster::{Cluster, block_on};
 use crate::failure::Failure;
 use crate::output;
 use crate::vault::{self, Record, Token};
-
-/// How long Argo CD may take to ask again afterwards.
-const REFRESH_WITHIN: Duration = Duration::from_secs(120);
 
 pub(super) fn run(args: &RebootstrapArgs) -> Result<ExitCode, Failure> {
     let root = Root::gather("regent rebootstrap", &args.dir, &args.store, &args.keys)?;
@@ -283,7 +279,7 @@ impl Act<'_> {
         }
         let name = &raised.name;
         output::text(&format!("Git rules epoch {} of `{name}`\n", raised.epoch))?;
-        self.refresh().await;
+        refresh::after_a_move(&self.connected.witnesses, self.root.config.as_ref()).await;
         Ok(())
     }
 
@@ -315,25 +311,6 @@ impl Act<'_> {
             from = Some(next);
         }
         output::text(&format!("the copy for the lock in {} says {}\n", target.name(), said(raised)))
-    }
-
-    /// Argo CD holds stubs for a day, and errors for an hour. Who may raise an epoch need not be allowed this.
-    async fn refresh(&self) {
-        let cluster = &self.connected.witnesses;
-        let settings = self.root.config.as_ref().map(|config| config.argocd.clone()).unwrap_or_default();
-        match applications::all(cluster).await {
-            Ok(all) => {
-                let using = applications::using(&all, &settings.plugin());
-                let outcomes = applications::refresh(cluster, &using, REFRESH_WITHIN, refresh::tell).await;
-                let failed = |outcome: &applications::Refreshed| matches!(outcome, applications::Refreshed::Failed(_));
-                if outcomes.values().any(failed) {
-                    output::note("`regent refresh` asks Argo CD again, as somebody who may patch Applications");
-                }
-            }
-            Err(problem) => output::note(format_args!(
-                "Argo CD was not asked to refresh ({problem}); `regent refresh` does, as somebody who may"
-            )),
-        }
     }
 }
 

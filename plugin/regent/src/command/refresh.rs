@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use regent_core::rules::ArgoCd;
+use regent_core::rules::{ArgoCd, RegentConfig};
 use serde_json::json;
 
 use crate::cli::{RefreshArgs, ReportOutputArg};
@@ -49,6 +49,27 @@ async fn chosen(cluster: &Cluster, args: &RefreshArgs, settings: &ArgoCd) -> Res
         }
     });
     parsed.collect()
+}
+
+/// How long a command that changed the authority waits for Argo CD.
+pub(super) const REFRESH_WITHIN: Duration = Duration::from_secs(120);
+
+/// Makes Argo CD ask again after the authority moved: it holds what it rendered for a day, and errors for an hour. Who may
+/// move the authority need not be allowed this; then a note says who does it.
+pub(super) async fn after_a_move(cluster: &Cluster, config: Option<&RegentConfig>) {
+    let settings = config.map(|config| config.argocd.clone()).unwrap_or_default();
+    match applications::all(cluster).await {
+        Ok(all) => {
+            let using = applications::using(&all, &settings.plugin());
+            let outcomes = applications::refresh(cluster, &using, REFRESH_WITHIN, tell).await;
+            if outcomes.values().any(|outcome| matches!(outcome, Refreshed::Failed(_))) {
+                output::note("`regent refresh` asks Argo CD again, as somebody who may patch Applications");
+            }
+        }
+        Err(problem) => output::note(format_args!(
+            "Argo CD was not asked to refresh ({problem}); `regent refresh` does, as somebody who may"
+        )),
+    }
 }
 
 /// One line an Application, as soon as it is known.

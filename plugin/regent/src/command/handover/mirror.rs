@@ -1,7 +1,6 @@
 //! The cluster's side, or the embedded store's: who rules, and the two witnesses that mirror the record.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use regent_core::evidence::{AuthorityWitness, Clusters, Evidence, HandoverWitness};
 use regent_core::handover::plan::Plan;
@@ -15,14 +14,10 @@ use super::planned;
 use super::stop::{HandoverStop, stopped};
 use crate::cluster::installation::{InForce, authority_object, lock_in_force, spec_of};
 use crate::cluster::witness::{self, NAMESPACE, WITNESS_KEY, authority_path, witness_name, witness_path};
-use crate::cluster::{Cluster, applications, metadata};
+use crate::cluster::{Cluster, metadata};
 use crate::failure::Failure;
 use crate::local::{self, Writer};
-use crate::output;
 use crate::witnesses::Store;
-
-/// How long Argo CD is waited for.
-const REFRESH_WITHIN: Duration = Duration::from_secs(120);
 
 /// Where the witnesses are kept.
 pub(super) enum Keeper {
@@ -134,7 +129,7 @@ impl Keeper {
             return Ok(());
         }
         if !only_planned {
-            refresh_all(&connected.witnesses, root).await;
+            refresh::after_a_move(&connected.witnesses, root.config.as_ref()).await;
         }
         Err(stopped(HandoverStop::NotSettled(
             "Argo CD may still hold manifests with values; the lock keeps them from the Secrets. Do not rotate yet"
@@ -176,22 +171,4 @@ fn handover_object(witness: &HandoverWitness) -> Value {
         "immutable": true,
         "data": { WITNESS_KEY: witness.to_json() },
     })
-}
-
-/// Makes Argo CD ask again. Who may mirror need not be allowed this.
-async fn refresh_all(cluster: &Cluster, root: &Root) {
-    let settings = root.config.as_ref().map(|config| config.argocd.clone()).unwrap_or_default();
-    match applications::all(cluster).await {
-        Ok(all) => {
-            let using = applications::using(&all, &settings.plugin());
-            let outcomes = applications::refresh(cluster, &using, REFRESH_WITHIN, refresh::tell).await;
-            let failed = |outcome: &applications::Refreshed| matches!(outcome, applications::Refreshed::Failed(_));
-            if outcomes.values().any(failed) {
-                output::note("`regent refresh` asks Argo CD again, as somebody who may patch Applications");
-            }
-        }
-        Err(problem) => output::note(format_args!(
-            "Argo CD was not asked to refresh ({problem}): `regent refresh`, as somebody who may patch Applications"
-        )),
-    }
 }

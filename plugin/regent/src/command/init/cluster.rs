@@ -9,7 +9,6 @@
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use regent_core::Refusal;
 use regent_core::authority::AuthorityRefusal;
@@ -30,9 +29,6 @@ use crate::command::refresh;
 use crate::failure::Failure;
 use crate::output;
 use crate::vault::{self, Record, Token};
-
-/// How long Argo CD may take to ask again afterwards; whether it does is not `init`'s matter.
-const REFRESH_WITHIN: Duration = Duration::from_secs(120);
 
 /// Everything that was looked at.
 struct Found {
@@ -87,7 +83,7 @@ pub(super) fn run(
             bootstrap.name, bootstrap.epoch, bootstrap.name
         ))?;
         // Argo CD holds earlier failures for an hour.
-        applications::refresh(&found.witnesses, &found.applications, REFRESH_WITHIN, refresh::tell).await;
+        applications::refresh(&found.witnesses, &found.applications, refresh::REFRESH_WITHIN, refresh::tell).await;
         Ok(ExitCode::SUCCESS)
     })
 }
