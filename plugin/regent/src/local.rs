@@ -5,6 +5,7 @@
 //! <store>/lock                        flock'ed by whoever writes
 //! <store>/<name>/authority.json       the Authority: who holds the current epoch
 //! <store>/<name>/handover-<epoch>.json   the immutable witness of a handover, with the list of documents
+//! <store>/<name>/status.json          what was seen since, as in the Authority's `status`: settled, imported, heartbeat
 //! ```
 //!
 //! The fields are those of the handover record ([`regent_core::evidence`]). Folders are 0700, files 0600; what
@@ -17,6 +18,7 @@
 //! two steps leaves the old state or the new one, and a temporary file that the next writer removes. Readers need
 //! no lock. What may replace what is [`AuthorityWitness::may_follow`]: the rules of the cluster's schema.
 
+use crate::cluster::authority::AuthorityStatus;
 use crate::config::{self, KUBERNETES_SERVICE_HOST};
 use crate::failure::{Failure, reason};
 use regent_core::evidence::{AuthorityWitness, Evidence, HandoverWitness, Reading};
@@ -50,6 +52,24 @@ pub(crate) fn read(folder: &Path, name: &AuthorityName) -> Result<Evidence, Fail
         Survey::Store(evidence) => Ok(*evidence),
         Survey::NoStoreYet => Err(refused(folder, "it holds no store: not made yet, or not mounted")),
     }
+}
+
+/// What was seen of the authority `name`; nothing where nobody noted anything.
+///
+/// # Errors
+/// [`Failure::Store`] where that cannot be read.
+pub(crate) fn status(folder: &Path, name: &AuthorityName) -> Result<AuthorityStatus, Failure> {
+    let read = || {
+        let store = open_store(folder).map_err(told)?;
+        let authority = match open_inside(&store, name.as_str(), OFlags::DIRECTORY) {
+            Err(Errno::NOENT) => return Ok(None),
+            authority => authority.map_err(told)?,
+        };
+        read_file(&authority, STATUS, MAX_WITNESS_BYTES)
+    };
+    let json = read().map_err(|problem| refused(folder, &problem))?;
+    let parsed = json.map(|json| serde_json::from_slice(&json)).transpose();
+    parsed.map(Option::unwrap_or_default).map_err(|_| refused(folder, &format!("{STATUS}: it is no status")))
 }
 
 /// Whether a server may take this store for evidence: it must not be able to write it, because whoever takes the
@@ -154,6 +174,24 @@ impl Writer {
         replace(&folder, &handover_file(witness.epoch), &witness.to_json())
     }
 
+    /// Changes what was seen of the authority `name`, by the rules of the cluster's schema.
+    pub(crate) fn change_status(
+        &self,
+        name: &AuthorityName,
+        change: impl FnOnce(&mut AuthorityStatus),
+    ) -> Result<(), Failure> {
+        let before = status(&self.folder, name)?;
+        let mut next = before.clone();
+        change(&mut next);
+        if let Err(rule) = next.may_follow(&before) {
+            return Err(refused(&self.folder, rule));
+        }
+        let text = serde_json::to_string(&next).map_err(|_| Failure::Bug)?;
+        let folder = self.folder.join(name.as_str());
+        remove_leftovers(&folder)?;
+        replace(&folder, STATUS, &format!("{text}\n"))
+    }
+
     /// Puts the Authority into the place of the current one, if it may follow it.
     pub(crate) fn put(&self, next: &AuthorityWitness) -> Result<(), Failure> {
         let refuse = |problem: &str| Err(refused(&self.folder, problem));
@@ -184,6 +222,7 @@ const MARKER: &str = "store.json";
 const MARKER_TEXT: &str = "{\"schema\":1,\"kind\":\"AuthorityStore\"}\n";
 const LOCK: &str = "lock";
 const AUTHORITY: &str = "authority.json";
+const STATUS: &str = "status.json";
 const TEMPORARY: (&str, &str) = (".regent-", ".tmp");
 
 /// Largest `store.json`; ours is 40 bytes.
@@ -239,7 +278,12 @@ fn gather(store: &OwnedFd, name: &AuthorityName) -> Evidence {
         handovers.insert(epoch, reading);
     }
     evidence.handovers = handovers;
-    evidence
+    match read_file(&folder, STATUS, MAX_WITNESS_BYTES) {
+        Ok(status) => evidence.with_status(status.as_deref()),
+        Err(why) => {
+            Evidence { imported: Reading::Unreadable(why.clone()), settled: Reading::Unreadable(why), ..evidence }
+        }
+    }
 }
 
 fn handover_file(epoch: Epoch) -> String {

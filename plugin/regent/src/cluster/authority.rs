@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::Timestamp;
 use kube::core::CustomResourceExt as _;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
@@ -195,11 +197,65 @@ pub(crate) struct AuthorityStatus {
     /// Ready, Reconciling and Stalled for whoever waits (kstatus), and Settled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions")]
-    pub(crate) conditions: Vec<k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition>,
+    pub(crate) conditions: Vec<Condition>,
+}
+
+/// What a condition of `status.conditions` says.
+pub(crate) struct Noted<'a> {
+    /// `Settled`, `Ready` ...
+    pub(crate) what: &'a str,
+    /// Whether it holds.
+    pub(crate) holds: bool,
+    /// One word for programs.
+    pub(crate) reason: &'a str,
+    /// One sentence for people, cut at what the definition allows.
+    pub(crate) message: &'a str,
+}
+
+impl AuthorityStatus {
+    /// Puts a condition into the place of the one of its type. Its time is that of the last change of what it says, as
+    /// Kubernetes has it.
+    pub(crate) fn note(&mut self, noted: &Noted<'_>) {
+        let status = if noted.holds { "True" } else { "False" };
+        let before = self.conditions.iter().position(|condition| condition.type_ == noted.what);
+        let since = before.map(|at| &self.conditions[at]).filter(|condition| condition.status == status);
+        let condition = Condition {
+            type_: noted.what.to_owned(),
+            status: status.to_owned(),
+            reason: noted.reason.to_owned(),
+            message: noted.message.chars().take(MAX_MESSAGE).collect(),
+            last_transition_time: since
+                .map_or_else(|| Time(Timestamp::now()), |same| same.last_transition_time.clone()),
+            observed_generation: None,
+        };
+        match before {
+            Some(at) => self.conditions[at] = condition,
+            None => self.conditions.push(condition),
+        }
+    }
+
+    /// Whether the status may follow another one, by the rules of the definition.
+    ///
+    /// # Errors
+    /// The rule that it breaks.
+    pub(crate) fn may_follow(&self, before: &Self) -> Result<(), &'static str> {
+        if before.heartbeat > self.heartbeat {
+            return Err("the heartbeat never goes down");
+        }
+        let epoch = |settled: &Option<Settled>| settled.as_ref().map(|settled| settled.epoch);
+        if before.settled.is_some() && before.settled != self.settled && epoch(&self.settled) <= epoch(&before.settled)
+        {
+            return Err("settled is never taken back");
+        }
+        if before.imported.iter().any(|(key, document)| self.imported.get(key) != Some(document)) {
+            return Err("imported documents are only added");
+        }
+        Ok(())
+    }
 }
 
 /// `status.settled`.
-#[derive(Clone, Debug, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Settled {
     /// Its epoch.
@@ -211,7 +267,7 @@ pub(crate) struct Settled {
 }
 
 /// One imported document; nothing of a value.
-#[derive(Clone, Debug, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 pub(crate) struct Imported {
     /// Its file in the root.
     #[schemars(length(max = 1024))]
@@ -237,6 +293,9 @@ fn imported(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schema
 }
 
+/// Longest message of a condition, in characters.
+const MAX_MESSAGE: usize = 1024;
+
 /// Conditions as Kubernetes has them: one of a type.
 fn conditions(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({
@@ -251,7 +310,7 @@ fn conditions(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
                 "type": { "type": "string", "maxLength": 64 },
                 "status": { "type": "string", "enum": ["True", "False", "Unknown"] },
                 "reason": { "type": "string", "minLength": 1, "maxLength": 256 },
-                "message": { "type": "string", "maxLength": 1024 },
+                "message": { "type": "string", "maxLength": MAX_MESSAGE },
                 "lastTransitionTime": { "type": "string", "format": "date-time" },
                 "observedGeneration": { "type": "integer", "format": "int64", "minimum": 0 },
             },
@@ -276,6 +335,52 @@ const ABOUT: &str = "\
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_condition_keeps_its_time_as_long_as_it_says_the_same() {
+        let mut status = AuthorityStatus::default();
+        let mut note = |holds, message| {
+            status.note(&Noted { what: "Settled", holds, reason: "R", message });
+            status.conditions.clone()
+        };
+        let [first] = &note(false, "a")[..] else { panic!("one of a type") };
+        let [second] = &note(false, "b")[..] else { panic!("one of a type") };
+        assert_eq!((&second.message[..], &second.last_transition_time), ("b", &first.last_transition_time));
+        let [third] = &note(true, "c")[..] else { panic!("one of a type") };
+        assert!(third.status == "True" && third.last_transition_time > first.last_transition_time);
+    }
+
+    #[test]
+    fn what_was_seen_is_never_taken_back() {
+        let settled = |epoch| Some(Settled { epoch, handover_id: "h".to_owned() });
+        let at =
+            |heartbeat, epoch| AuthorityStatus { heartbeat, settled: settled(epoch), ..AuthorityStatus::default() };
+        let document = |path: &str| Imported {
+            path: path.to_owned(),
+            name: "app/db".to_owned(),
+            kind: "Secret".to_owned(),
+            class: "handover".to_owned(),
+            blob: "b".to_owned(),
+        };
+        let listing = |paths: &[&str]| AuthorityStatus {
+            imported: paths.iter().map(|path| (format!("1-{path}"), document(path))).collect(),
+            ..AuthorityStatus::default()
+        };
+        let none = AuthorityStatus::default();
+        for (before, after, is_allowed) in [
+            (none.clone(), at(Some(1), 1), true),
+            (at(Some(2), 1), at(Some(1), 1), false),
+            (at(Some(2), 1), at(None, 1), false),
+            (at(None, 1), none.clone(), false),
+            (at(None, 1), at(None, 2), true),
+            (at(None, 2), at(None, 1), false),
+            (listing(&["a"]), listing(&["a", "b"]), true),
+            (listing(&["a"]), listing(&["b"]), false),
+            (listing(&["a"]), none, false),
+        ] {
+            assert_eq!(after.may_follow(&before).is_ok(), is_allowed, "{before:?} {after:?}");
+        }
+    }
 
     #[test]
     fn the_committed_definition_is_this_type() {

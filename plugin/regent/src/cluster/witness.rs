@@ -15,9 +15,10 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use regent_core::evidence::{AuthorityWitness, Evidence, HandoverWitness, Reading};
 use regent_core::name::{AuthorityName, Epoch};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
+use super::authority::AuthorityStatus;
 use super::{Answer, Cluster, ClusterError};
 use crate::telemetry::Metrics;
 
@@ -155,6 +156,48 @@ pub(crate) async fn read(cluster: &Cluster, name: &AuthorityName, near: &[Epoch]
     }
     Evidence { authority, handovers, ..Evidence::none() }.with_status(status.as_deref())
 }
+
+/// What was seen of the authority; an error where there is none.
+pub(crate) async fn status(cluster: &Cluster, name: &AuthorityName) -> Result<AuthorityStatus, ClusterError> {
+    status_of(cluster, name).await.map(|(status, _)| status)
+}
+
+/// Changes what was seen of the authority; again from what is there then, where somebody else changed it meanwhile.
+pub(crate) async fn change_status(
+    cluster: &Cluster,
+    name: &AuthorityName,
+    change: impl Fn(&mut AuthorityStatus),
+) -> Result<(), ClusterError> {
+    let path = format!("{}/status", authority_path(name));
+    for tries_left in (0..STATUS_TRIES).rev() {
+        let (mut status, version) = status_of(cluster, name).await?;
+        change(&mut status);
+        // Merged, so that what a newer regent notes beside it stays.
+        let changed = json!({ "metadata": { "resourceVersion": version }, "status": status });
+        match cluster.merge(&path, &changed).await {
+            Err(ClusterError::Conflict(_)) if tries_left > 0 => {}
+            done => return done.map(drop),
+        }
+    }
+    Ok(())
+}
+
+async fn status_of(cluster: &Cluster, name: &AuthorityName) -> Result<(AuthorityStatus, Value), ClusterError> {
+    let absent = || ClusterError::Status { status: 404, message: format!("Authority `{name}` does not exist") };
+    let mut object = cluster.get(&authority_path(name)).await?.ok_or_else(absent)?;
+    let version = object["metadata"]["resourceVersion"].take();
+    let status = match object["status"].take() {
+        Value::Null => AuthorityStatus::default(),
+        status => serde_json::from_value(status).map_err(|_| ClusterError::Status {
+            status: 200,
+            message: format!("Authority `{name}`: its status is not one that this regent reads"),
+        })?,
+    };
+    Ok((status, version))
+}
+
+/// How often a change of the status is tried; others change it about once in minutes.
+const STATUS_TRIES: u8 = 5;
 
 /// Nothing is known.
 pub(crate) fn unreadable(why: &str) -> Evidence {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::cluster::authority::Settled;
 use regent_core::evidence::{Holder, Holds, ListedClass, ListedDocument, Mirror};
 use regent_core::name::{FilePath, HandoverId, SecretName};
 use std::os::unix::fs::PermissionsExt as _;
@@ -186,6 +187,41 @@ fn a_witness_under_another_epochs_name_is_unreadable() {
     let (_around, folder) = store();
     write(&folder.join("prod/handover-1.json"), &handover(2, H1).to_json());
     assert!(matches!(holder(&folder), Holder::Unreadable(_)));
+}
+
+#[test]
+fn what_was_seen_since_is_evidence_of_its_handover_and_is_never_taken_back() {
+    let (_around, folder) = store();
+    let first = Writer::open(&folder).unwrap();
+    first.put_handover(&handover(1, H1)).unwrap();
+    first.put(&vault(1, H1)).unwrap();
+    let settle = |handover: &str| {
+        let settled = Settled { epoch: 1, handover_id: handover.to_owned() };
+        first.change_status(&name(), |status| status.settled = Some(settled))
+    };
+    assert!(!read(&folder, &name()).unwrap().is_settled());
+    settle(H1).unwrap();
+    assert!(read(&folder, &name()).unwrap().is_settled());
+    settle(H2).unwrap_err();
+    first.change_status(&name(), |status| status.settled = None).unwrap_err();
+    first.change_status(&name(), |status| status.heartbeat = Some(7)).unwrap();
+    assert!(read(&folder, &name()).unwrap().is_settled());
+    assert_eq!(status(&folder, &name()).unwrap().heartbeat, Some(7));
+    // Another handover's says nothing of this one.
+    let (_around, other) = store();
+    let writer = Writer::open(&other).unwrap();
+    writer.put(&vault(1, H2)).unwrap();
+    writer
+        .change_status(&name(), |status| {
+            status.settled = Some(Settled { epoch: 1, handover_id: H1.to_owned() });
+        })
+        .unwrap();
+    assert!(!read(&other, &name()).unwrap().is_settled());
+    // What cannot be read is not settled either, and is not written over.
+    write(&folder.join("prod/status.json"), "{");
+    assert!(!read(&folder, &name()).unwrap().is_settled());
+    assert!(matches!(read(&folder, &name()).unwrap().imported, Reading::Unreadable(_)));
+    first.change_status(&name(), |status| status.heartbeat = Some(8)).unwrap_err();
 }
 
 #[test]
