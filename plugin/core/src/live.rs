@@ -198,6 +198,26 @@ impl LiveSecret {
         Guard::ALL.into_iter().filter(|guard| !self.bears(*guard, authority)).collect()
     }
 
+    /// Its `metadata` with every guard, as a merge patch; whatever else its annotations say stays.
+    pub fn guarded(&self, authority: &AuthorityName) -> Value {
+        let others = options(&self.sync_options).filter(|option| {
+            let is_replaced = |name: &str| guard::is_option(option, name);
+            !option.is_empty() && !is_replaced("Prune") && !is_replaced("Delete")
+        });
+        let sync: Vec<&str> = ["Prune=false", "Delete=false"].into_iter().chain(others).collect();
+        let compared =
+            options(&self.compare_options).filter(|option| !option.is_empty() && *option != "IgnoreExtraneous");
+        let compare: Vec<&str> = compared.chain(["IgnoreExtraneous"]).collect();
+        serde_json::json!({
+            "annotations": {
+                guard::SYNC_OPTIONS: sync.join(","),
+                guard::COMPARE_OPTIONS: compare.join(","),
+                guard::FLUX_PRUNE: "disabled",
+            },
+            "labels": { guard::AUTHORITY: authority.as_str() },
+        })
+    }
+
     fn bears(&self, guard: Guard, authority: &AuthorityName) -> bool {
         match guard {
             // Argo CD 3.6 obeys the first such entry, 3.1 any: only one that both obey counts.

@@ -4,9 +4,9 @@
 use crate::authority::{self, AuthorityRefusal, Place, written};
 use crate::bootstrap::{Bootstrap, Permanent};
 use crate::evidence::{
-    AuthorityWitness, Clusters, DocumentList, Evidence, Holder, ListedClass, ListedDocument, Reading,
+    AuthorityWitness, Clusters, DocumentList, Evidence, Holder, Holds, ListedClass, ListedDocument, Reading,
 };
-use crate::name::SecretName;
+use crate::name::{Epoch, HandoverId, SecretName};
 use crate::rebootstrap::same_clusters;
 
 /// Leave for the values of one Secret. Only [`decide`] makes one.
@@ -30,7 +30,7 @@ pub struct Facts<'a> {
     /// What the witnesses say.
     pub evidence: &'a Evidence,
     /// The clusters that were asked.
-    pub clusters: &'a Clusters,
+    pub asked: Asked<'a>,
     /// The Secret.
     pub name: &'a SecretName,
     /// Whether it is live.
@@ -39,6 +39,16 @@ pub struct Facts<'a> {
     pub copy: &'a VaultCopy,
     /// Whether a person takes a copy that Vault has left behind.
     pub stale: Stale,
+}
+
+/// The clusters that were asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// Their uids.
+    pub clusters: &'a Clusters,
+    /// The copy of the Authority in a target that is another cluster than that of the witnesses, where it could be read. Only
+    /// the handover's own accounts begin one with vault.
+    pub copy: Option<&'a AuthorityWitness>,
 }
 
 /// Whether the Secret is live.
@@ -158,13 +168,13 @@ pub fn permitted<'a>(
     bootstrap: &'a Bootstrap,
     place: &Place,
     evidence: &'a Evidence,
-    clusters: &Clusters,
+    asked: Asked<'_>,
     name: &SecretName,
 ) -> Result<Permitted<'a>, RestoreRefusal> {
     let holder = evidence.holder();
     authority::rule(bootstrap, place, &holder, DocumentList::Unreadable)?;
-    let epoch = match &holder {
-        Holder::Vault { epoch, .. } => *epoch,
+    let (epoch, handover) = match &holder {
+        Holder::Vault { epoch, handover, .. } => (*epoch, handover),
         Holder::None | Holder::Git { .. } | Holder::Disagree(_) | Holder::Unreadable(_) => {
             return Err(RestoreRefusal::GitRules { held: holder.to_string(), name: name.clone() });
         }
@@ -190,7 +200,9 @@ pub fn permitted<'a>(
         (Reading::Absent | Reading::Unreadable(_), Some(Reading::Absent | Reading::Unreadable(_)) | None) => None,
     };
     if let Some(authority) = authority {
-        same_clusters(authority, clusters).map_err(|(whose, recorded, asked)| RestoreRefusal::OtherCluster {
+        // A target that was rebuilt is another cluster than the Authority's, and was taken over for this handover.
+        let here = asked.copy.filter(|copy| is_taken_over(copy, authority, epoch, handover)).unwrap_or(authority);
+        same_clusters(here, asked.clusters).map_err(|(whose, recorded, asked)| RestoreRefusal::OtherCluster {
             whose,
             recorded,
             asked,
@@ -199,13 +211,22 @@ pub fn permitted<'a>(
     Ok(Permitted { listed, permanent, authority })
 }
 
+/// Whether the copy in a target is of this very handover, under the same witnesses.
+fn is_taken_over(copy: &AuthorityWitness, authority: &AuthorityWitness, epoch: Epoch, handover: &HandoverId) -> bool {
+    let witness = |authority: &AuthorityWitness| authority.clusters.as_ref().map(|clusters| clusters.witness.clone());
+    copy.name == authority.name
+        && copy.epoch == epoch
+        && copy.holds == Holds::Vault(handover.clone())
+        && witness(copy) == witness(authority)
+}
+
 /// Decides whether the Secret comes back.
 ///
 /// # Errors
 /// What stands against it.
 pub fn decide(facts: &Facts<'_>) -> Result<Restoration, RestoreRefusal> {
     let name = facts.name.clone();
-    permitted(facts.bootstrap, facts.place, facts.evidence, facts.clusters, &name)?;
+    permitted(facts.bootstrap, facts.place, facts.evidence, facts.asked, &name)?;
     match facts.live {
         Live::Absent => {}
         Live::Present => return Err(RestoreRefusal::Present { name }),

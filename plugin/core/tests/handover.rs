@@ -8,15 +8,19 @@
 
 use regent_core::authority::{self, Assumption, Place, Ruling};
 use regent_core::bootstrap::Bootstrap;
-use regent_core::evidence::{Clusters, DocumentList, Holder, ListedClass, Mirror, WitnessedVault};
+use regent_core::emit::{Encoding, Manifest};
+use regent_core::evidence::{
+    Clusters, DocumentList, Evidence, Holder, ListedClass, ListedDocument, Mirror, Reading, WitnessedVault,
+};
 use regent_core::files::{Content, Files};
 use regent_core::handover::copy::InVault;
 use regent_core::handover::decide::{Facts, Git, Leave, OtherVault, RecordKey, Step, decide};
 use regent_core::handover::plan::{Draft, Existing, Plan, PlanRefusal, State, Target};
-use regent_core::handover::record::{Record, Site, VaultIdentity};
+use regent_core::handover::record::{Marked, Record, Site, VaultIdentity};
 use regent_core::handover::tree;
+use regent_core::import::{self, Importation};
 use regent_core::name::{Epoch, FilePath, HandoverId, SecretName};
-use regent_core::render::{Door, Request};
+use regent_core::render::{self, Door, Request};
 use regent_core::{DocumentProblem, Refusal};
 use regent_sops::{Keyring, Limits, Plaintext};
 use std::collections::BTreeMap;
@@ -29,6 +33,8 @@ const HEAD: &str = "apiVersion: regent.dev/v1alpha1\nkind: Bootstrap\nname: prod
 struct Root {
     files: Files,
     bootstrap: Bootstrap,
+    namespaces: [String; 1],
+    limits: Limits,
 }
 
 impl Root {
@@ -39,7 +45,7 @@ impl Root {
         let bootstrap = Bootstrap::parse(&own, text.as_bytes()).unwrap();
         let mut files = Files::default();
         assert!(files.insert(own, Content::Bytes(text.into_bytes())));
-        Self { files, bootstrap }
+        Self { files, bootstrap, namespaces: ["*".to_owned()], limits: Limits::default() }
     }
 
     fn with(mut self, path: &str, bytes: Vec<u8>) -> Self {
@@ -57,9 +63,13 @@ impl Root {
 
     /// A Secret `app/db`, encrypted as a whole.
     fn secret(self, data: &str) -> Self {
+        self.secret_named("db", data)
+    }
+
+    fn secret_named(self, name: &str, data: &str) -> Self {
         self.sealed(
-            "db.yaml.age",
-            &format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: db, namespace: app}}\n{data}\n"),
+            &format!("{name}.yaml.age"),
+            &format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: app}}\n{data}\n"),
         )
     }
 
@@ -76,17 +86,20 @@ impl Root {
 
     fn draft_by(&self, ruling: &Ruling) -> Result<Draft, PlanRefusal> {
         let keys = keys();
-        let request = Request {
+        Draft::of(&self.request(&keys, ruling), blob)
+    }
+
+    fn request<'a>(&'a self, keys: &'a Keyring, ruling: &'a Ruling) -> Request<'a> {
+        Request {
             files: &self.files,
             folder: None,
             bootstrap: Some(&self.bootstrap),
             ruling,
-            keys: (&keys).into(),
-            namespaces: &["*".to_owned()],
-            limits: &Limits::default(),
+            keys: keys.into(),
+            namespaces: &self.namespaces,
+            limits: &self.limits,
             door: Door::ArgoCd,
-        };
-        Draft::of(&request, blob)
+        }
     }
 
     fn refused(&self) -> PlanRefusal {
@@ -369,7 +382,7 @@ fn the_tree_is_known_without_opening_it() {
     let digest = tree::tree_digest(files.iter().map(|file| (&file.path, file.blob.as_str())));
     let outline = root.draft().unwrap().outline().clone();
     assert_eq!(digest, outline.tree_digest);
-    assert_eq!(tree::slipped_in(&outline.documents, &files, &[]), []);
+    assert_eq!(tree::slipped_in(&outline.documents, &[], &files, &[]), []);
 }
 
 #[test]
@@ -392,4 +405,133 @@ impl Root {
         }
         Self { files, ..self }
     }
+}
+
+/// What the one decision to import gives, where db and repo-creds were handed over.
+fn importation(root: &Root, name: &str) -> Importation {
+    let handed_over = classes("").plan(&[("app/db", State::New), ("argocd/repo-creds", State::New)]).unwrap();
+    let keys = handed_over.entries.iter().map(|it| (it.name.clone(), (1, CREATED.to_owned()))).collect();
+    let record = handed_over.record(HandoverId::parse(H).unwrap(), &keys).unwrap();
+    let marked = Marked { record, version: 1, created_time: CREATED.to_owned() };
+    let (handover, authority) = marked.witnesses();
+    let evidence = Evidence {
+        authority: Reading::Present(authority),
+        handovers: BTreeMap::from([(Epoch::FIRST, Reading::Present(handover))]),
+        ..Evidence::none()
+    };
+    let decided = import::decide(&import::Facts {
+        bootstrap: &root.bootstrap,
+        place: &Place { root: Some("prod".to_owned()), ..Place::default() },
+        evidence: &evidence,
+        marked: &marked,
+        name: &secret(name),
+        kind: "Secret",
+        in_vault: &[],
+        in_status: &BTreeMap::new(),
+        of_other_epochs: 0,
+    });
+    let Ok(import::Step::Copy(importation)) = decided else { panic!("{decided:?}") };
+    importation
+}
+
+impl Root {
+    fn imported(&self, ruling: &Ruling, importation: &Importation) -> Result<Option<Draft>, PlanRefusal> {
+        let keys = keys();
+        Draft::imported(&self.request(&keys, ruling), importation, blob)
+    }
+
+    /// What a front door answers where these were handed over or imported.
+    fn stubs(&self, listed: &[ListedDocument]) -> Result<Vec<Manifest>, Refusal> {
+        let holder =
+            Holder::Vault { epoch: Epoch::FIRST, handover: HandoverId::parse(H).unwrap(), mirror: Mirror::Complete };
+        let list = DocumentList::Readable(listed.to_vec());
+        let ruling = authority::rule(&self.bootstrap, &Place::default(), &holder, list).unwrap();
+        render::render(&self.request(&Keyring::default(), &ruling))
+    }
+}
+
+#[test]
+fn an_imported_document_is_opened_for_vault_and_is_a_stub_at_every_door() {
+    let whole = |root: Root| root.secret_named("new", "stringData: {k: canary-new}");
+    let shown = |root: Root| root.file("one-file-many-documents", "all.yaml");
+    for (root, name) in [(whole(classes("")), "app/new"), (shown(classes("secrets: {kinds: [ConfigMap]}")), "app/a")] {
+        let importation = importation(&root, name);
+        let mut listed = classes("").draft().unwrap().outline().documents.clone();
+        let told = root.stubs(&listed).err().unwrap();
+        assert!(matches!(told, Refusal::Document { problem: DocumentProblem::NotListed, .. }), "{told}");
+
+        let draft = root.imported(&Ruling::unasked(), &importation).unwrap().unwrap();
+        let copies: Vec<_> = draft.copies().collect();
+        assert_eq!(copies.iter().map(|copy| copy.name()).collect::<Vec<_>>(), [&secret(name)]);
+        assert!(copies[0].expose(importation.leave()).unwrap().contains_key("k"));
+
+        // `all.yaml` has more than one new document: each is imported by its own name.
+        listed.extend(
+            root.draft().unwrap().outline().documents.iter().filter(|it| it.path.as_str() == "all.yaml").cloned(),
+        );
+        listed.extend(draft.outline().documents.iter().filter(|it| it.path.as_str() != "all.yaml").cloned());
+        for manifest in root.stubs(&listed).unwrap() {
+            let told = manifest.into_bytes(Encoding::Json).unwrap();
+            assert!(!String::from_utf8(told.expose().to_vec()).unwrap().contains("canary-"));
+        }
+    }
+}
+
+#[test]
+fn what_is_opened_for_an_import_answers_nobody() {
+    let root = classes("").secret_named("new", "stringData: {k: canary-new}");
+    let importation = importation(&root, "app/new");
+    let holder =
+        Holder::Vault { epoch: Epoch::FIRST, handover: HandoverId::parse(H).unwrap(), mirror: Mirror::Complete };
+    let stubs = authority::rule(&root.bootstrap, &Place::default(), &holder, DocumentList::Unreadable).unwrap();
+    let values = Ruling::assume(Assumption::Git, Some(&root.bootstrap), &Place::default(), None).unwrap();
+    for ruling in [stubs, values] {
+        assert_eq!(root.imported(&ruling, &importation).err(), Some(PlanRefusal::Rendering(Refusal::Unasked)));
+    }
+}
+
+#[test]
+fn only_what_may_hold_the_document_is_opened_and_it_is_there_once() {
+    let broken = |root: Root, path: &str| {
+        let mut bytes = std::fs::read(cases().join("classes/root/db.yaml")).unwrap();
+        let at = bytes.windows(9).position(|it| it == b"ENC[AES25").unwrap() + 30;
+        bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
+        root.without(path).with(path, bytes)
+    };
+    let importation = importation(&classes(""), "app/new");
+    // A file that shows other names, or was handed over as it is, is not touched.
+    let root = broken(classes(""), "db.yaml").secret_named("new", "stringData: {k: canary-new}");
+    assert!(root.imported(&Ruling::unasked(), &importation).unwrap().is_some());
+    assert!(classes("").imported(&Ruling::unasked(), &importation).unwrap().is_none());
+    let twice = root.sealed(
+        "again.yaml.age",
+        "apiVersion: v1\nkind: Secret\nmetadata: {name: new, namespace: app}\nstringData: {k: canary-again}\n",
+    );
+    let told = twice.imported(&Ruling::unasked(), &importation).err().unwrap();
+    assert!(
+        matches!(told, PlanRefusal::Rendering(Refusal::Document { problem: DocumentProblem::TwoObjects { .. }, .. })),
+        "{told}"
+    );
+    // What a front door would not apply is not imported.
+    let bad = classes("").secret_named("new", "data: {k: '###'}");
+    let told = bad.imported(&Ruling::unasked(), &importation).err().unwrap();
+    assert!(matches!(told, PlanRefusal::Rendering(Refusal::Document { .. })), "{told}");
+}
+
+#[test]
+fn an_import_has_a_digest_of_its_own() {
+    let root = classes("").secret_named("new", "stringData: {k: canary-new}");
+    let site = site();
+    let draft = root.imported(&Ruling::unasked(), &importation(&root, "app/new")).unwrap().unwrap();
+    let plan = |state| Plan::new(&draft, root.target(&site), &[(secret("app/new"), state)].into()).unwrap();
+    let (one, other) = (HandoverId::parse(H).unwrap(), HandoverId::parse(&H.replace('0', "1")).unwrap());
+    let digest = import::digest(&plan(State::New), &one);
+    // A run that was cut off is approved already.
+    assert_eq!(import::digest(&plan(State::Equal), &one), digest);
+    let others = [
+        plan(State::New).digest(),
+        import::digest(&plan(State::Differs), &one),
+        import::digest(&plan(State::New), &other),
+    ];
+    assert!(!others.contains(&digest));
 }

@@ -527,7 +527,7 @@ fn status_counts_for_the_epoch_and_handover_of_k_alone() {
     }
     let imported = |key: &str| {
         format!(
-            r#"{{"heartbeat":7,"conditions":[],"imported":{{"{key}":{{"path":"a.yaml","name":"app/a","kind":"Secret","class":"handover","blob":"b"}}}}}}"#
+            r#"{{"heartbeat":{{"epoch":1,"version":7,"time":0}},"conditions":[],"imported":{{"{key}":{{"path":"a.yaml","name":"app/a","kind":"Secret","class":"handover","blob":"b"}}}}}}"#
         )
     };
     let listed = |status: &str| match with(Some(status)).documents() {

@@ -1,6 +1,6 @@
 //! An encrypted document on its way to Vault: its values as Vault's fields, or the word that it has none there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use regent_sops::{Branch, Leaf, Node, Origin, Plaintext, Scalar};
 
@@ -30,6 +30,14 @@ pub enum InVault {
     Present(BTreeMap<String, Option<Plaintext>>),
 }
 
+/// A kind as [`crate::evidence::ListedDocument::kind`] has it.
+pub(crate) fn kind(api_version: &str, kind: &str) -> String {
+    match api_version {
+        "v1" => kind.to_owned(),
+        version => format!("{version}/{kind}"),
+    }
+}
+
 /// Text in Vault, or the key of the first value that is none.
 type Fields = Result<BTreeMap<String, Plaintext>, String>;
 
@@ -39,10 +47,8 @@ impl Copy {
     pub(crate) fn of(manifest: Manifest, name: SecretName, encoding: Option<Encoding>) -> Self {
         let (file, class) = (manifest.file().clone(), manifest.class());
         let Identity { api_version, kind, .. } = manifest.identity();
-        let (kind, is_secret) = match api_version.as_str() {
-            "v1" => (kind.clone(), kind == "Secret"),
-            version => (format!("{version}/{kind}"), false),
-        };
+        let is_secret = api_version == "v1" && kind == "Secret";
+        let kind = self::kind(api_version, kind);
         let is_copied = match class {
             Class::Handover | Class::Permanent { vault: true } => is_secret,
             Class::Permanent { vault: false } | Class::Plain => false,
@@ -124,6 +130,13 @@ impl Copy {
             all_same &= matches!(vault.get(key), Some(Some(held)) if held.same_bytes(text));
         }
         all_same && fields.len() == vault.len()
+    }
+
+    /// The keys whose values Vault holds, too. All of them are compared, none with an early end; `None` where it is not copied.
+    pub fn keys_in(&self, vault: &BTreeMap<String, Option<Plaintext>>) -> Option<BTreeSet<String>> {
+        let Some(Ok(fields)) = &self.values else { return None };
+        let held = |key: &String, text: &Plaintext| matches!(vault.get(key), Some(Some(held)) if held.same_bytes(text));
+        Some(fields.iter().filter(|(key, text)| held(key, text)).map(|(key, _)| key.clone()).collect())
     }
 
     /// Its fields, for the one place that writes them to Vault; `None` where it is not copied. Disallowed anywhere else,

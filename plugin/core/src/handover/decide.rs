@@ -92,9 +92,17 @@ pub struct Found {
     pub keys: BTreeMap<SecretName, KeyNow>,
 }
 
-/// Leave to write values into Vault. Only [`decide`] makes one.
+/// Leave to write values into Vault. Only [`decide`] makes one, and [`crate::import::decide`] for the one document of an
+/// import.
 #[derive(Debug)]
 pub struct Leave(());
+
+impl Leave {
+    /// For an [`crate::import::Importation`], and nobody else.
+    pub(crate) fn of_import() -> Self {
+        Self(())
+    }
+}
 
 /// What is to be done next.
 #[derive(Debug)]

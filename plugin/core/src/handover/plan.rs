@@ -19,6 +19,7 @@ use crate::files::Content;
 use crate::handover::copy::{Copy, InVault};
 use crate::handover::record::{MAX_BODY_BYTES, Record, RecordedKey, Site, TooLarge};
 use crate::handover::tree::{hex, tree_digest};
+use crate::import::Importation;
 use crate::name::{AuthorityName, Epoch, FilePath, HandoverId, SecretName};
 use crate::object::HIDDEN_KEY;
 use crate::refusal::Refusal;
@@ -213,12 +214,33 @@ impl Draft {
     /// # Errors
     /// The first thing that stands against it, in the order of files.
     pub fn of(request: &Request<'_>, blob: impl Fn(&[u8]) -> String) -> Result<Self, PlanRefusal> {
-        let mut copies = render::copies(request)?;
-        for copy in &copies {
-            check(copy)?;
-        }
+        let copies = render::copies(request)?;
         if copies.is_empty() {
             return Err(PlanRefusal::Nothing);
+        }
+        Self::of_copies(copies, request, blob)
+    }
+
+    /// Opens the one document of an import, and checks it in the same way; `None` where the root does not have it.
+    ///
+    /// # Errors
+    /// What stands against it.
+    pub fn imported(
+        request: &Request<'_>,
+        importation: &Importation,
+        blob: impl Fn(&[u8]) -> String,
+    ) -> Result<Option<Self>, PlanRefusal> {
+        let copies = render::imported(request, importation, &blob)?;
+        if copies.is_empty() { Ok(None) } else { Self::of_copies(copies, request, blob).map(Some) }
+    }
+
+    fn of_copies(
+        mut copies: Vec<Copy>,
+        request: &Request<'_>,
+        blob: impl Fn(&[u8]) -> String,
+    ) -> Result<Self, PlanRefusal> {
+        for copy in &copies {
+            check(copy)?;
         }
         copies.sort_by(|one, other| (one.name(), one.kind()).cmp(&(other.name(), other.kind())));
         let mut blobs: BTreeMap<&FilePath, String> = BTreeMap::new();
@@ -344,7 +366,7 @@ impl Plan {
         hex(&Sha256::digest(self.text().as_bytes()))
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         let mut line = |parts: &[&str]| {
             // Arrays of text always serialize, and writing into a String cannot fail.
@@ -388,6 +410,11 @@ impl Plan {
         text
     }
 
+    /// What is handed over, copied or not.
+    pub fn documents(&self) -> Vec<ListedDocument> {
+        self.entries.iter().map(Entry::listed).collect()
+    }
+
     /// The record, when all copies were read back: `keys` has the current version of each and when its key was made,
     /// accepted ones included.
     ///
@@ -418,7 +445,7 @@ impl Plan {
             git_commit: self.commit.clone(),
             tree_digest: self.tree_digest.clone(),
             records: copied.map(key).collect::<Result<_, _>>()?,
-            documents: self.entries.iter().map(Entry::listed).collect(),
+            documents: self.documents(),
             regent_version: self.regent_version.clone(),
         };
         record.check().map_err(PlanRefusal::Record)?;
@@ -428,7 +455,8 @@ impl Plan {
 }
 
 impl Entry {
-    fn listed(&self) -> ListedDocument {
+    /// As the list has it.
+    pub fn listed(&self) -> ListedDocument {
         ListedDocument {
             path: self.file.clone(),
             name: self.name.clone(),

@@ -197,10 +197,6 @@ impl Record {
 
     /// The fields of its key.
     pub fn to_fields(&self) -> BTreeMap<String, String> {
-        let records: Vec<_> =
-            self.records.iter().map(|key| (key.name.to_string(), key.version, &key.created_time)).collect();
-        // Lists of text and numbers always serialize.
-        let records = serde_json::to_string(&records).unwrap_or_default();
         let mut fields = head(&self.name, self.epoch, &self.handover, &self.site);
         let mut put = |key: &str, value: String| drop(fields.insert(key.to_owned(), value));
         if let Some(supersedes) = &self.supersedes {
@@ -211,7 +207,7 @@ impl Record {
         }
         put("gitCommit", self.git_commit.clone());
         put("treeDigest", self.tree_digest.clone());
-        put("records", records);
+        put("records", keys_to_json(&self.records));
         put("documents", documents_to_json(&self.documents));
         put("regentVersion", self.regent_version.clone());
         fields
@@ -229,15 +225,10 @@ impl Record {
         let root = fields.optional("root").map(str::to_owned);
         let git_commit = fields.needed("gitCommit")?.to_owned();
         let tree_digest = fields.needed("treeDigest")?.to_owned();
-        let records: Vec<(String, u32, String)> =
-            serde_json::from_str(fields.needed("records")?).map_err(|_| "`records` is no list of copies".to_owned())?;
+        let records = keys_from_json(fields.needed("records")?)?;
         let documents = documents_from_json(fields.needed("documents")?)?;
         let regent_version = fields.needed("regentVersion")?.to_owned();
         fields.finish()?;
-        let key = |(name, version, created_time): (String, u32, String)| {
-            Ok(RecordedKey { name: SecretName::parse(&name).map_err(|bad| text(&bad))?, version, created_time })
-        };
-        let records = records.into_iter().map(key).collect::<Result<_, String>>()?;
         let record = Self {
             name: name.clone(),
             epoch,
@@ -424,7 +415,7 @@ impl Amendment {
 }
 
 impl Site {
-    fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         let VaultIdentity { place, cluster_id, mount_uuid } = &self.vault;
         line("vaultAddress", &place.address, MAX_ADDRESS)?;
         line("mount", &place.mount, MAX_PATH)?;
@@ -460,8 +451,25 @@ impl std::fmt::Display for Loss {
     }
 }
 
+/// `records`: copies as one JSON text.
+pub(crate) fn keys_to_json(keys: &[RecordedKey]) -> String {
+    let keys: Vec<_> = keys.iter().map(|key| (key.name.to_string(), key.version, &key.created_time)).collect();
+    // Lists of text and numbers always serialize.
+    serde_json::to_string(&keys).unwrap_or_default()
+}
+
+/// Reads them.
+pub(crate) fn keys_from_json(json: &str) -> Result<Vec<RecordedKey>, String> {
+    let keys: Vec<(String, u32, String)> =
+        serde_json::from_str(json).map_err(|_| "`records` is no list of copies".to_owned())?;
+    let key = |(name, version, created_time): (String, u32, String)| {
+        Ok(RecordedKey { name: SecretName::parse(&name).map_err(|bad| text(&bad))?, version, created_time })
+    };
+    keys.into_iter().map(key).collect()
+}
+
 /// The fields that say which handover, and where.
-fn head(name: &AuthorityName, epoch: Epoch, handover: &HandoverId, site: &Site) -> BTreeMap<String, String> {
+pub(crate) fn head(name: &AuthorityName, epoch: Epoch, handover: &HandoverId, site: &Site) -> BTreeMap<String, String> {
     let VaultIdentity { place, cluster_id, mount_uuid } = &site.vault;
     let mut fields: BTreeMap<String, String> = [
         ("schema", SCHEMA.to_owned()),
@@ -487,10 +495,10 @@ fn head(name: &AuthorityName, epoch: Epoch, handover: &HandoverId, site: &Site) 
 }
 
 /// Fields on their way out; what is left at the end is unknown.
-struct Fields<'a>(BTreeMap<&'a str, &'a str>);
+pub(crate) struct Fields<'a>(BTreeMap<&'a str, &'a str>);
 
 impl<'a> Fields<'a> {
-    fn of(fields: &'a BTreeMap<String, String>) -> Self {
+    pub(crate) fn of(fields: &'a BTreeMap<String, String>) -> Self {
         Self(fields.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect())
     }
 
@@ -498,15 +506,15 @@ impl<'a> Fields<'a> {
         self.0.remove(key)
     }
 
-    fn needed(&mut self, key: &str) -> Result<&'a str, String> {
+    pub(crate) fn needed(&mut self, key: &str) -> Result<&'a str, String> {
         self.0.remove(key).ok_or_else(|| format!("it has no `{key}`"))
     }
 
-    fn finish(self) -> Result<(), String> {
+    pub(crate) fn finish(self) -> Result<(), String> {
         if self.0.is_empty() { Ok(()) } else { Err(format!("it has {} fields that no record has", self.0.len())) }
     }
 
-    fn head(&mut self, name: &AuthorityName, epoch: Epoch) -> Result<(HandoverId, Site), String> {
+    pub(crate) fn head(&mut self, name: &AuthorityName, epoch: Epoch) -> Result<(HandoverId, Site), String> {
         if self.needed("schema")? != SCHEMA {
             return Err(format!("its schema is another than {SCHEMA}, which this regent reads"));
         }

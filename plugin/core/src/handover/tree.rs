@@ -117,8 +117,19 @@ fn encrypted_names(
 
 /// What slipped in: the files of a revision that are not as they were handed over, unless `accepted`
 /// (`handover.acceptChanged`) names every document of theirs. A file whose documents have no known name cannot be
-/// accepted. Nothing is recorded, and nothing settled, while there is one.
-pub fn slipped_in(handed_over: &[ListedDocument], revision: &[EncryptedFile], accepted: &[SecretName]) -> Vec<Slipped> {
+/// accepted. One that was `imported` since is new, and did not slip in. Nothing is recorded, and nothing settled, while
+/// there is one.
+pub fn slipped_in(
+    handed_over: &[ListedDocument],
+    imported: &[ListedDocument],
+    revision: &[EncryptedFile],
+    accepted: &[SecretName],
+) -> Vec<Slipped> {
+    let is_imported = |file: &EncryptedFile| {
+        let of_it = imported.iter().filter(|document| document.path == file.path && document.blob == file.blob);
+        let of_it: BTreeSet<&SecretName> = of_it.map(|document| &document.name).collect();
+        !of_it.is_empty() && file.names.iter().all(|name| of_it.contains(name))
+    };
     let mut before: BTreeMap<&FilePath, (&str, BTreeSet<&SecretName>)> = BTreeMap::new();
     for document in handed_over {
         before.entry(&document.path).or_insert((&document.blob, BTreeSet::new())).1.insert(&document.name);
@@ -128,6 +139,7 @@ pub fn slipped_in(handed_over: &[ListedDocument], revision: &[EncryptedFile], ac
         let (how, mut names) = match before.remove(&file.path) {
             Some((blob, _)) if blob == file.blob => continue,
             Some((_, names)) => (How::Changed, names),
+            None if is_imported(file) => continue,
             None => (How::Added, BTreeSet::new()),
         };
         names.extend(&file.names);
@@ -147,7 +159,7 @@ pub fn slipped_in(handed_over: &[ListedDocument], revision: &[EncryptedFile], ac
 }
 
 /// Lower-case hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(2 * bytes.len());
     for byte in bytes {
         // Writing into a String cannot fail.
@@ -157,7 +169,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 }
 
 /// Whether this is Git's id of an object (SHA-1 or SHA-256), or the digest of a tree.
-pub(super) fn is_hex(text: &str, lengths: &[usize]) -> bool {
+pub(crate) fn is_hex(text: &str, lengths: &[usize]) -> bool {
     lengths.contains(&text.len()) && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
@@ -198,12 +210,12 @@ mod tests {
             names: names.iter().map(|it| name(it)).collect(),
         };
         let same = [file("a.yaml", "1", &["app/a", "app/b"]), file("c.yaml", "1", &["app/c"])];
-        assert_eq!(slipped_in(&handed_over, &same, &[]), []);
+        assert_eq!(slipped_in(&handed_over, &[], &same, &[]), []);
 
         let now = [file("a.yaml", "2", &["app/a", "app/new"]), file("b.yaml.age", "1", &[])];
         let told = |accepted: &[&str]| {
             let accepted: Vec<_> = accepted.iter().map(|it| name(it)).collect();
-            let told = slipped_in(&handed_over, &now, &accepted);
+            let told = slipped_in(&handed_over, &[], &now, &accepted);
             told.into_iter().map(|it| (it.path.to_string(), it.how, it.names.len())).collect::<Vec<_>>()
         };
         let (a, b, c) = (
@@ -215,6 +227,16 @@ mod tests {
         assert_eq!(told(&["app/c"]), [a.clone(), b.clone()]);
         assert_eq!(told(&["app/a", "app/new", "app/c"]), [a, b.clone()]);
         assert_eq!(told(&["app/a", "app/b", "app/new"]), [b, c]);
+
+        // Imported are these bytes of a file that was not there, with all that it shows.
+        let [one, other] = &same;
+        let new = |blob: &str, names: &[&str]| [one.clone(), other.clone(), file("b.yaml", blob, names)];
+        let imported = [listed("b.yaml", "app/new"), listed("a.yaml", "app/late")];
+        let slips = |revision: &[EncryptedFile]| !slipped_in(&handed_over, &imported, revision, &[]).is_empty();
+        assert!(!slips(&same), "a commit from before the import");
+        assert!(!slips(&new("1", &["app/new"])) && !slips(&new("1", &[])));
+        assert!(slips(&new("2", &["app/new"])) && slips(&new("1", &["app/new", "app/more"])));
+        assert!(slips(&[file("a.yaml", "2", &["app/a", "app/b", "app/late"]), other.clone()]));
     }
 
     #[test]

@@ -245,3 +245,19 @@ fn everything_that_can_happen_has_a_word_and_a_sentence_of_its_own() {
         assert!(next.name().bytes().all(|byte| byte.is_ascii_alphabetic()) && next.meaning().len() <= 75, "{next:?}");
     }
 }
+
+#[test]
+fn guards_are_put_beside_whatever_the_annotations_say() {
+    for (own, expected) in [
+        (json!({}), ["Prune=false,Delete=false", "IgnoreExtraneous"]),
+        (
+            json!({ guard::SYNC_OPTIONS: "Prune=true, Delete=confirm,Replace=true", guard::COMPARE_OPTIONS: "ServerSideDiff=true" }),
+            ["Prune=false,Delete=false,Replace=true", "ServerSideDiff=true,IgnoreExtraneous"],
+        ),
+    ] {
+        let patch = LiveSecret::of_metadata(&json!({ "annotations": own })).guarded(&prod());
+        let annotations = &patch["annotations"];
+        assert_eq!([&annotations[guard::SYNC_OPTIONS], &annotations[guard::COMPARE_OPTIONS]], expected);
+        assert!(LiveSecret::of_metadata(&patch).missing_guards(&prod()).is_empty());
+    }
+}

@@ -21,6 +21,10 @@ fn here() -> Clusters {
     Clusters { witness: "one".into(), target: "one".into() }
 }
 
+fn asked_of(clusters: &Clusters) -> Asked<'_> {
+    Asked { clusters, copy: None }
+}
+
 fn authority(number: u64, holds: Holds) -> AuthorityWitness {
     AuthorityWitness {
         name: AuthorityName::parse("prod").unwrap(),
@@ -83,7 +87,7 @@ fn place(evidence: &Evidence) -> Place {
 
 fn asked(evidence: &Evidence, number: u64, name: &str) -> Result<bool, String> {
     let bootstrap = bootstrap(number);
-    let permitted = permitted(&bootstrap, &place(evidence), evidence, &here(), &secret(name));
+    let permitted = permitted(&bootstrap, &place(evidence), evidence, asked_of(&here()), &secret(name));
     permitted.map(|permitted| permitted.permanent.vault).map_err(|refusal| refusal.to_string())
 }
 
@@ -138,12 +142,13 @@ fn it_comes_back_where_it_belongs() {
         [("two", "one", "witnesses in cluster one"), ("one", "two", "Secrets in cluster one")]
     {
         let asked = Clusters { witness: witness.into(), target: target.into() };
-        let refusal = permitted(&bootstrap, &place(&evidence), &evidence, &asked, &secret("argocd/creds")).unwrap_err();
+        let refusal =
+            permitted(&bootstrap, &place(&evidence), &evidence, asked_of(&asked), &secret("argocd/creds")).unwrap_err();
         assert!(refusal.to_string().contains(expected), "{refusal}");
     }
     let other =
         Place { root: Some("clusters/copy".into()), recorded_root: evidence.recorded_root(), ..Place::default() };
-    let refusal = permitted(&bootstrap, &other, &evidence, &here(), &secret("argocd/creds")).unwrap_err();
+    let refusal = permitted(&bootstrap, &other, &evidence, asked_of(&here()), &secret("argocd/creds")).unwrap_err();
     assert!(matches!(refusal, RestoreRefusal::Authority(AuthorityRefusal::OtherRoot { .. })), "{refusal}");
 }
 
@@ -165,7 +170,7 @@ fn an_absent_secret_comes_back_unless_vault_left_gits_values_behind() {
                     bootstrap: &bootstrap,
                     place: &place(&evidence),
                     evidence: &evidence,
-                    clusters: &here(),
+                    asked: asked_of(&here()),
                     name: &name,
                     live,
                     copy,
@@ -181,4 +186,30 @@ fn an_absent_secret_comes_back_unless_vault_left_gits_values_behind() {
             }
         }
     }
+}
+
+/// architecture.md 1.6, the target of a hub: `init --target-only`, then `restore`.
+#[test]
+fn it_comes_back_in_a_target_that_was_taken_over_for_this_handover() {
+    let (bootstrap, evidence) = (bootstrap(1), vault_rules(1));
+    let clusters = |witness: &str, target: &str| Clusters { witness: witness.into(), target: target.into() };
+    let rebuilt = clusters("one", "new");
+    let copy = |number, holds, clusters| AuthorityWitness { clusters: Some(clusters), ..authority(number, holds) };
+    let is_permitted = |copy: Option<&AuthorityWitness>, asked: &Clusters| {
+        let asked = Asked { clusters: asked, copy };
+        permitted(&bootstrap, &place(&evidence), &evidence, asked, &secret("argocd/creds")).is_ok()
+    };
+    let taken_over = copy(1, Holds::Vault(id(A)), rebuilt.clone());
+    assert!(is_permitted(Some(&taken_over), &rebuilt));
+    assert!(!is_permitted(None, &rebuilt));
+    // A copy of another handover, of Git, of another hub, and one that was copied on into a third cluster.
+    for other in [
+        copy(1, Holds::Vault(id(B)), rebuilt.clone()),
+        copy(1, Holds::Git, rebuilt.clone()),
+        copy(2, Holds::Vault(id(A)), rebuilt.clone()),
+        copy(1, Holds::Vault(id(A)), clusters("two", "new")),
+    ] {
+        assert!(!is_permitted(Some(&other), &rebuilt), "{other:?}");
+    }
+    assert!(!is_permitted(Some(&taken_over), &clusters("one", "third")));
 }
