@@ -1,4 +1,5 @@
-//! What stands in for a Secret once Vault rules: stubs now; `ExternalSecret` and `VaultStaticSecret` with the handover.
+//! What stands in for a Secret once Vault rules: a stub, and beside it, once the handover is settled, what `after:` of
+//! `regent.yaml` says ([`delivery`]).
 //!
 //! A stub keeps the object in the controller's set, so that nothing is pruned, and tells the controller
 //! to leave the live object alone. It is never left out and never sent without that word: a Secret
@@ -10,7 +11,10 @@ use crate::guard;
 use crate::name::AuthorityName;
 use crate::object::{Meta, Object, is_secret_leaf};
 use crate::render::Door;
+use delivery::Clear;
 use regent_sops::{Branch, Node};
+
+pub(crate) mod delivery;
 
 /// What a stub says of the object it stands for.
 pub(crate) struct Stub {
@@ -22,6 +26,8 @@ pub(crate) struct Stub {
     pub(crate) secret_type: Option<String>,
     /// Argo CD's order, where it stands in the clear.
     pub(crate) sync_wave: Option<String>,
+    /// What else of it stands in the clear: for who delivers it, and no part of the stub.
+    pub(crate) clear: Clear,
 }
 
 const HOOK: &str = "argocd.argoproj.io/hook";
@@ -40,6 +46,7 @@ impl Stub {
         Self {
             secret_type: clear(&["type"]).filter(|text| meta.is_secret() && !text.is_empty()).map(str::to_owned),
             sync_wave: clear(&["metadata", "annotations", SYNC_WAVE]).filter(is_number).map(str::to_owned),
+            clear: Clear::of(object),
             meta,
             namespace,
         }
@@ -55,7 +62,7 @@ impl Stub {
             namespace: Some(namespace.clone()),
             name: listed.name.name().to_owned(),
         };
-        Self { meta, namespace: Some(namespace), secret_type: None, sync_wave: None }
+        Self { meta, namespace: Some(namespace), secret_type: None, sync_wave: None, clear: Clear::default() }
     }
 
     /// The stub as the door's controller needs it. The label is there so that the lock knows it, should a
@@ -70,21 +77,29 @@ impl Stub {
         }
         let mut annotations = Vec::new();
         match door {
-            Door::ArgoCd => {
-                annotations.push(text(HOOK, "Skip"));
-                annotations.push(text(guard::SYNC_OPTIONS, "Prune=false,Delete=false"));
-                annotations.push(text(guard::COMPARE_OPTIONS, "IgnoreExtraneous"));
-                annotations.extend(self.sync_wave.as_deref().map(|wave| text(SYNC_WAVE, wave)));
-            }
-            Door::Flux => {
-                annotations.push(text(FLUX_APPLY, "Ignore"));
-                annotations.push(text(guard::FLUX_PRUNE, "disabled"));
-            }
+            Door::ArgoCd => annotations.push(text(HOOK, "Skip")),
+            Door::Flux => annotations.push(text(FLUX_APPLY, "Ignore")),
         }
+        annotations.extend(kept(door, self.sync_wave.as_deref()));
         metadata.push(("annotations".to_owned(), Node::Map(Branch::from_entries(annotations))));
         let mut tree = vec![text("apiVersion", &self.meta.api_version), text("kind", &self.meta.kind)];
         tree.push(("metadata".to_owned(), Node::Map(Branch::from_entries(metadata))));
         tree.extend(self.secret_type.as_deref().map(|kind| text("type", kind)));
         Branch::from_entries(tree)
+    }
+}
+
+/// The annotations by which a controller keeps the live object, and Argo CD's order.
+fn kept(door: Door, sync_wave: Option<&str>) -> Vec<(String, Node)> {
+    let text = |key: &str, value: &str| (key.to_owned(), Node::text(value));
+    match door {
+        Door::ArgoCd => {
+            let guards = [
+                text(guard::SYNC_OPTIONS, "Prune=false,Delete=false"),
+                text(guard::COMPARE_OPTIONS, "IgnoreExtraneous"),
+            ];
+            guards.into_iter().chain(sync_wave.map(|wave| text(SYNC_WAVE, wave))).collect()
+        }
+        Door::Flux => vec![text(guard::FLUX_PRUNE, "disabled")],
     }
 }

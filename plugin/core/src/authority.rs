@@ -1,12 +1,15 @@
 //! P0..P6: what K and a root's `regent.yaml` together allow.
 
 use crate::bootstrap::Bootstrap;
-use crate::evidence::{DocumentList, Holder, RecordedRoot};
+use crate::evidence::{DocumentList, Evidence, Holder, Reading, RecordedRoot, WitnessedVault};
 use crate::name::{AuthorityName, Epoch, HandoverId};
 
 /// What may be answered. Only this module makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ruling(Mode);
+pub struct Ruling {
+    mode: Mode,
+    settled: Option<WitnessedVault>,
+}
 
 /// The three ways to answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,7 +160,7 @@ pub fn rule(
         Holder::Unreadable(why) => Err(AuthorityRefusal::Unreadable { why: why.clone() }),
         Holder::Disagree(why) => Err(AuthorityRefusal::Disagree { why: why.clone() }),
         Holder::None => Err(AuthorityRefusal::NoAuthority { name: bootstrap.name.clone() }),
-        Holder::Vault { epoch, .. } if bootstrap.epoch <= *epoch => Ok(Ruling(Mode::Stubs(documents))),
+        Holder::Vault { epoch, .. } if bootstrap.epoch <= *epoch => Ok(Ruling::of(Mode::Stubs(documents))),
         Holder::Vault { epoch, handover, .. } => {
             if Some(bootstrap.epoch) == epoch.next() && bootstrap.supersedes.as_ref() == Some(handover) {
                 Err(AuthorityRefusal::NextEpoch { held: *epoch, asked: bootstrap.epoch })
@@ -167,7 +170,7 @@ pub fn rule(
         }
         Holder::Git { epoch, supersedes } => {
             let agrees = bootstrap.epoch == *epoch && bootstrap.supersedes == *supersedes;
-            if agrees && !bootstrap.closed_counts() { Ok(Ruling(Mode::Values)) } else { mismatch() }
+            if agrees && !bootstrap.closed_counts() { Ok(Ruling::of(Mode::Values)) } else { mismatch() }
         }
     }
 }
@@ -203,9 +206,34 @@ pub fn recheck(before: &Holder, after: &Holder) -> Result<Recheck, AuthorityRefu
 }
 
 impl Ruling {
+    fn of(mode: Mode) -> Self {
+        Self { mode, settled: None }
+    }
+
+    /// The same with what `evidence`, by which it was made, says of Settled: from then on Vault's operator may be told where
+    /// the copies are.
+    #[must_use]
+    pub fn settled_by(self, evidence: &Evidence) -> Self {
+        let place = match (&self.mode, &evidence.authority) {
+            (Mode::Stubs(DocumentList::Readable(_)), Reading::Present(witness)) if evidence.is_settled() => {
+                witness.vault.clone()
+            }
+            (
+                Mode::Values | Mode::Stubs(DocumentList::Readable(_) | DocumentList::Unreadable) | Mode::Unasked,
+                Reading::Present(_) | Reading::Absent | Reading::Unreadable(_),
+            ) => None,
+        };
+        Self { settled: place, ..self }
+    }
+
+    /// The place in Vault, once the handover is settled.
+    pub(crate) fn settled(&self) -> Option<&WitnessedVault> {
+        self.settled.as_ref()
+    }
+
     /// No authority was asked: descriptions only.
     pub fn unasked() -> Self {
-        Self(Mode::Unasked)
+        Self::of(Mode::Unasked)
     }
 
     /// A person's explicit assumption on a laptop. `holder` is what a readable store says, where there is one.
@@ -221,16 +249,16 @@ impl Ruling {
     ) -> Result<Self, AuthorityRefusal> {
         check_place(bootstrap, place)?;
         match (assumption, holder) {
-            (Assumption::Vault, _) => Ok(Self(Mode::Stubs(DocumentList::Unreadable))),
+            (Assumption::Vault, _) => Ok(Self::of(Mode::Stubs(DocumentList::Unreadable))),
             (Assumption::Git, None | Some(Holder::None)) => match bootstrap {
                 Some(bootstrap) if bootstrap.closed_counts() => {
                     Err(AuthorityRefusal::Mismatch { held: "git, assumed".to_owned(), written: written(bootstrap) })
                 }
-                Some(_) | None => Ok(Self(Mode::Values)),
+                Some(_) | None => Ok(Self::of(Mode::Values)),
             },
             (Assumption::Git, Some(held @ Holder::Git { .. })) => match bootstrap {
                 Some(bootstrap) => rule(bootstrap, place, held, DocumentList::Unreadable),
-                None => Ok(Self(Mode::Values)),
+                None => Ok(Self::of(Mode::Values)),
             },
             (Assumption::Git, Some(held @ Holder::Vault { .. })) => {
                 Err(AuthorityRefusal::AssumedAgainst { held: held.to_string() })
@@ -242,7 +270,7 @@ impl Ruling {
 
     /// What may be answered.
     pub fn mode(&self) -> &Mode {
-        &self.0
+        &self.mode
     }
 }
 

@@ -1,6 +1,7 @@
 //! Manifests: the last form, and the one exit for their bytes.
 
 use crate::after::Stub;
+use crate::after::delivery::Delivered;
 use crate::bootstrap;
 use crate::gate::{self, Exit, GateProblem, Permit};
 use crate::guard;
@@ -46,6 +47,8 @@ pub enum Content {
     Values,
     /// Its name, and the word that its controller leaves the live object alone.
     Stub,
+    /// An object of its own, beside a stub: from where Vault's operator delivers the Secret.
+    Delivery,
 }
 
 /// How a manifest is written.
@@ -103,15 +106,27 @@ impl Manifest {
         self.content
     }
 
+    /// Whether it holds a value: whatever was decrypted, and a stub with anything where data belongs.
+    pub fn holds_values(&self) -> bool {
+        match self.content {
+            Content::Values => true,
+            Content::Stub | Content::Delivery => {
+                ["data", "stringData", "binaryData"].iter().any(|key| self.tree.get(key).is_some())
+            }
+            Content::Plain => false,
+        }
+    }
+
     /// What it would say, every secret described (`<redacted str, 12 bytes>`); the API server refuses it, should
     /// somebody apply it. A `Plaintext` all the same, so that one place writes whatever a command prints.
     pub fn preview(&self, encoding: Encoding) -> Result<Plaintext, Refusal> {
         let mut tree = match self.content {
-            Content::Plain | Content::Stub => self.tree.duplicate(),
+            Content::Plain | Content::Stub | Content::Delivery => self.tree.duplicate(),
             Content::Values => described(&self.tree, &self.identity),
         };
         match self.content {
-            Content::Plain => {}
+            // Who applies it by hand does no harm.
+            Content::Plain | Content::Delivery => {}
             Content::Values | Content::Stub => {
                 guard::section(&mut tree, "labels").set(PREVIEW_LABEL, Node::text(PREVIEW_VALUE));
             }
@@ -270,6 +285,12 @@ impl Manifest {
     ) -> Result<Self, GateProblem> {
         let tree = stub.tree(door, authority);
         Self::new(file, identity(stub.meta, stub.namespace), class, Content::Stub, tree, exit)
+    }
+
+    /// What delivers a Secret from Vault.
+    pub(crate) fn delivery(file: &FilePath, delivered: Delivered, exit: Exit) -> Result<Self, GateProblem> {
+        let Delivered { meta, namespace, tree } = delivered;
+        Self::new(file, identity(meta, namespace), Class::Handover, Content::Delivery, tree, exit)
     }
 
     fn new(

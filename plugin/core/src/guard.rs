@@ -99,7 +99,8 @@ fn split(options: &str) -> impl Iterator<Item = &str> {
     options.split(',').map(str::trim).filter(|option| !option.is_empty())
 }
 
-fn is_option(option: &str, name: &str) -> bool {
+/// Whether an entry of [`SYNC_OPTIONS`] is this option.
+pub(crate) fn is_option(option: &str, name: &str) -> bool {
     option.split('=').next().is_some_and(|key| key.trim().eq_ignore_ascii_case(name))
 }
 

@@ -8,6 +8,9 @@
 //!   authority::rule            -> Ruling     P0..P6: values, stubs or a refusal
 //!   render::render             -> Manifests  Sealed -> Opened -> Permit -> Manifest
 //!   handover::decide::decide   -> Step       copy, mirror, complete, adopt, or why a person decides
+//!   import::decide             -> Step       a document that came after the handover: copy, mirror, or nothing
+//!   settle::next               -> Next       what Argo CD still has to show before no old value can come back
+//!   verify::verify             -> Findings   what is not as the handover left it
 //! ```
 #![forbid(unsafe_code)]
 #![deny(missing_docs, clippy::indexing_slicing, clippy::string_slice)]
@@ -21,6 +24,7 @@ pub mod files;
 pub mod gate;
 mod guard;
 pub mod handover;
+pub mod import;
 pub mod kustomization;
 pub mod lint;
 pub mod live;
@@ -35,7 +39,9 @@ pub mod repository;
 pub mod restore;
 pub mod rules;
 pub mod secret;
+pub mod settle;
 pub mod survey;
+pub mod verify;
 mod written;
 
 pub use refusal::{DocumentProblem, Refusal};

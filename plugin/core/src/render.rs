@@ -8,13 +8,15 @@
 //! alone.
 
 use crate::after::Stub;
+use crate::after::delivery::Delivery;
 use crate::authority::{Mode, Ruling};
 use crate::bootstrap::{Bootstrap, MacOnlyEncrypted};
-use crate::emit::{Identity, Manifest, Placed};
+use crate::emit::{Content, Identity, Manifest, Placed};
 use crate::evidence::{DocumentList, ListedClass, ListedDocument};
 use crate::files::{self, Files, Form, Input};
-use crate::gate;
-use crate::handover::copy::Copy;
+use crate::gate::{self, GateProblem};
+use crate::handover::copy::{self, Copy};
+use crate::import::Importation;
 use crate::kustomization;
 use crate::name::{AuthorityName, FilePath, Namespace, SecretName};
 use crate::object::{Meta, Object, Problem, View, objects};
@@ -105,8 +107,22 @@ pub fn render(request: &Request<'_>) -> Result<Vec<Manifest>, Refusal> {
             manifests.extend(answer.map_err(|problem| refusal(input, problem))?);
         }
     }
+    let manifests = give_way(manifests);
     unique(&manifests)?;
     Ok(manifests)
+}
+
+/// An object that a person wrote into the root stands: what was told to commit stays what is applied.
+fn give_way(manifests: Vec<Manifest>) -> Vec<Manifest> {
+    let delivers = |manifest: &Manifest| manifest.content() == Content::Delivery;
+    if !manifests.iter().any(delivers) {
+        return manifests;
+    }
+    let written = manifests.iter().filter(|manifest| !delivers(manifest));
+    let written: HashSet<_> = written.map(|manifest| key_of(manifest.identity())).collect();
+    let gives_way = |manifest: &Manifest| delivers(manifest) && written.contains(&key_of(manifest.identity()));
+    let stays: Vec<_> = manifests.iter().map(|manifest| !gives_way(manifest)).collect();
+    manifests.into_iter().zip(stays).filter_map(|(manifest, stays)| stays.then_some(manifest)).collect()
 }
 
 /// Every encrypted document of the whole root, opened, for a handover: Secrets that Vault gets with their values, others
@@ -120,13 +136,29 @@ pub fn copies(request: &Request<'_>) -> Result<Vec<Copy>, Refusal> {
         return Err(error.into());
     }
     match (request.ruling.mode(), request.bootstrap, inputs.first()) {
-        (Mode::Values, Some(_), _) => {}
-        (Mode::Values, None, _) | (Mode::Unasked, _, _) | (Mode::Stubs(_), _, None) => return Err(Refusal::Unasked),
+        (Mode::Values, Some(_), _) => opened_copies(request, &inputs),
+        (Mode::Values, None, _) | (Mode::Unasked, _, _) | (Mode::Stubs(_), _, None) => Err(Refusal::Unasked),
         (Mode::Stubs(_), _, Some(first)) => {
-            let problem = DocumentProblem::Gate(gate::GateProblem::VaultRules);
-            return Err(Refusal::Document { file: first.path.clone(), problem });
+            let problem = DocumentProblem::Gate(GateProblem::VaultRules);
+            Err(Refusal::Document { file: first.path.clone(), problem })
         }
     }
+}
+
+/// The same of files of an older revision, whoever rules: to be compared with what Vault holds. Without a decision to copy
+/// nothing of a [`Copy`] leaves.
+///
+/// # Errors
+/// Whatever [`render`] refuses while Git rules.
+pub fn compared(request: &Request<'_>) -> Result<Vec<Copy>, Refusal> {
+    let (inputs, errors) = files::inputs(request.files, None, request.bootstrap, request.limits);
+    match errors.into_iter().next() {
+        Some(error) => Err(error.into()),
+        None => opened_copies(request, &inputs),
+    }
+}
+
+fn opened_copies(request: &Request<'_>, inputs: &[Input<'_>]) -> Result<Vec<Copy>, Refusal> {
     let scope = Scope { bootstrap: request.bootstrap, namespaces: request.namespaces };
     let mut found: Vec<Copy> = Vec::new();
     for chunk in inputs.chunks(CHUNK) {
@@ -138,14 +170,94 @@ pub fn copies(request: &Request<'_>) -> Result<Vec<Copy>, Refusal> {
             found.extend(answer.map_err(|problem| refusal(input, problem))?);
         }
     }
-    let mut seen: HashMap<_, &FilePath> = HashMap::with_capacity(found.len());
-    for copy in &found {
+    named_once(&found)?;
+    Ok(found)
+}
+
+/// The document of an import, opened although Vault rules, and held for Vault alone: at most one. Of the root only what
+/// may hold it is opened: a file that shows its name, or one that hides names and is not as it was listed.
+///
+/// # Errors
+/// A file of those that is refused, the document standing twice, and every ruling but that nobody was asked: what a
+/// decision gives leave for is for Vault, and never an answer.
+pub(crate) fn imported(
+    request: &Request<'_>,
+    importation: &Importation,
+    blob: &dyn Fn(&[u8]) -> String,
+) -> Result<Vec<Copy>, Refusal> {
+    let (inputs, errors) = files::inputs(request.files, None, request.bootstrap, request.limits);
+    if let Some(error) = errors.into_iter().next() {
+        return Err(error.into());
+    }
+    match (request.ruling.mode(), request.bootstrap) {
+        (Mode::Unasked, Some(_)) => {}
+        (Mode::Unasked, None) | (Mode::Values | Mode::Stubs(_), _) => return Err(Refusal::Unasked),
+    }
+    let scope = Scope { bootstrap: request.bootstrap, namespaces: request.namespaces };
+    let mut found = Vec::new();
+    for input in inputs {
+        let is_asked = match shows(request, &scope, &input, importation) {
+            Shows::It => true,
+            Shows::Others => false,
+            Shows::NotAll => !importation.knows(input.path, &blob(input.bytes)),
+        };
+        if is_asked {
+            let copies = copies_of(request, &scope, &input).map_err(|problem| refusal(&input, problem))?;
+            let is_it = |copy: &Copy| copy.name() == importation.name() && copy.kind() == importation.kind();
+            found.extend(copies.into_iter().filter(is_it));
+        }
+    }
+    named_once(&found)?;
+    Ok(found)
+}
+
+/// What a file shows of its encrypted documents without being opened.
+enum Shows {
+    /// The one that is asked for.
+    It,
+    /// Others, and all of them.
+    Others,
+    /// Not all of them.
+    NotAll,
+}
+
+/// What cannot be read shows nothing: where it is new it is opened, and then told.
+fn shows(request: &Request<'_>, scope: &Scope<'_>, input: &Input<'_>, importation: &Importation) -> Shows {
+    let Form::Manifest(format) = input.form else { return Shows::NotAll };
+    let sealed = match Document::parse(input.bytes, format, request.limits) {
+        Ok(Document::Clear(_)) => return Shows::Others,
+        Ok(Document::Sealed(sealed)) => sealed,
+        Err(_) => return Shows::NotAll,
+    };
+    let mut shows = Shows::Others;
+    for object in objects(sealed.documents(), View::Sealed) {
+        let Ok(object) = object else { return Shows::NotAll };
+        let Ok(Some(meta)) = object.meta() else {
+            shows = Shows::NotAll;
+            continue;
+        };
+        let namespace = scope.namespace(&object, &meta, input.namespace.as_deref());
+        let (name, kind) = (importation.name(), importation.kind());
+        if meta.name == name.name()
+            && copy::kind(&meta.api_version, &meta.kind) == kind
+            && namespace.is_ok_and(|it| it.as_deref() == Some(name.namespace().as_str()))
+        {
+            return Shows::It;
+        }
+    }
+    shows
+}
+
+/// Two documents of one kind and name have one place in Vault.
+fn named_once(copies: &[Copy]) -> Result<(), Refusal> {
+    let mut seen: HashMap<_, &FilePath> = HashMap::with_capacity(copies.len());
+    for copy in copies {
         if let Some(other) = seen.insert((copy.kind(), copy.name()), copy.file()) {
             let problem = DocumentProblem::TwoObjects { identity: copy.identity().to_string(), other: other.clone() };
             return Err(Refusal::Document { file: copy.file().clone(), problem });
         }
     }
-    Ok(found)
+    Ok(())
 }
 
 /// The copies of one file. A file that is encrypted as a whole has at least one document, or the handover would not know
@@ -405,7 +517,7 @@ fn stubs(
     for object in objects {
         let object = object?;
         match object.meta()? {
-            Some(meta) => manifests.push(stub_or_plain(request, scope, list, input, &object, meta)?),
+            Some(meta) => manifests.extend(stub_or_plain(request, scope, list, input, &object, meta)?),
             None => without_name += 1,
         }
     }
@@ -423,7 +535,7 @@ fn stub_or_plain(
     input: &Input<'_>,
     object: &Object,
     meta: Meta,
-) -> Result<Manifest, Problem> {
+) -> Result<Vec<Manifest>, Problem> {
     let namespace = scope.namespace(object, &meta, input.namespace.as_deref())?;
     let listed = list.and_then(|list| list.find(&meta, namespace.as_deref()));
     let class = match (scope.class(object, &meta, namespace.as_deref()), listed) {
@@ -435,24 +547,50 @@ fn stub_or_plain(
         (Ok(Class::Plain), Some(listed)) => class_of(listed),
         (Ok(class), Some(_) | None) => class,
     };
-    let exit = gate::exit(request.ruling);
-    let manifest = match (class, listed, list) {
+    let manifests = match (class, listed, list) {
         (Class::Plain, None, _) => {
             let permit = gate::admit(object, request.ruling);
             let permit = permit.map_err(|problem| object.problem(problem))?;
             let write = writes_namespace(&meta, input);
-            Manifest::plain(input.path, &permit, meta, namespace, write)
+            Manifest::plain(input.path, &permit, meta, namespace, write).map(|manifest| vec![manifest])
         }
         (Class::Handover | Class::Permanent { .. }, None, Some(_)) => {
             return Err(object.problem(DocumentProblem::NotListed));
         }
         (Class::Plain | Class::Handover | Class::Permanent { .. }, Some(_), _)
         | (Class::Handover | Class::Permanent { .. }, None, None) => {
-            let stub = Stub::of_object(object, meta, namespace);
-            Manifest::stub(input.path, stub, class, request.door, scope.authority(), exit)
+            stood_in(request, scope, input, Stub::of_object(object, meta, namespace), class, listed)
         }
     };
-    manifest.map_err(|problem| object.problem(problem))
+    manifests.map_err(|problem| object.problem(problem))
+}
+
+/// The stub, and beside it what delivers the Secret, once the handover that lists it is settled. Never where the list or
+/// `regent.yaml` has it as permanent: of such a one Vault may hold no copy, and it is needed before there is an operator.
+fn stood_in(
+    request: &Request<'_>,
+    scope: &Scope<'_>,
+    input: &Input<'_>,
+    stub: Stub,
+    class: Class,
+    listed: Option<&ListedDocument>,
+) -> Result<Vec<Manifest>, GateProblem> {
+    let exit = gate::exit(request.ruling);
+    let delivered = match (listed, scope.bootstrap, request.ruling.settled()) {
+        (Some(ListedDocument { name, class: ListedClass::Handover, .. }), Some(bootstrap), Some(place))
+            if stub.meta.is_secret() && bootstrap.permanent(name).is_none() =>
+        {
+            let encoding = bootstrap.secrets.encoding.get(name).copied();
+            let delivery = |after| Delivery { after, place, authority: &bootstrap.name };
+            bootstrap.after.as_ref().and_then(|after| delivery(after).of(&stub, name, encoding, request.door))
+        }
+        (Some(_) | None, Some(_) | None, Some(_) | None) => None,
+    };
+    let mut manifests = vec![Manifest::stub(input.path, stub, class, request.door, scope.authority(), exit)?];
+    if let Some(delivered) = delivered {
+        manifests.push(Manifest::delivery(input.path, delivered, exit)?);
+    }
+    Ok(manifests)
 }
 
 /// Stubs for documents whose names are encrypted: what the list has for this file, beyond the
@@ -469,7 +607,7 @@ fn hidden(
     let Some(list) = list else { return Err(at_file(DocumentProblem::IdentityEncrypted)) };
     let of_file = list.of_file(input.path);
     let left: Vec<Stub> = of_file.iter().map(|listed| Stub::of_listed(listed)).collect();
-    let mut left: Vec<(Stub, Class)> = left.into_iter().zip(of_file.iter().map(|listed| class_of(listed))).collect();
+    let mut left: Vec<(Stub, &ListedDocument)> = left.into_iter().zip(of_file.iter().copied()).collect();
     let known: HashSet<_> = known.iter().map(key_of).collect();
     left.retain(|(Stub { meta, namespace, .. }, _)| {
         !known.contains(&(meta.group(), meta.kind.as_str(), namespace.as_deref(), meta.name.as_str()))
@@ -477,15 +615,14 @@ fn hidden(
     if left.len() < documents || list.renamed.contains(input.path) {
         return Err(at_file(DocumentProblem::NotListed));
     }
-    let exit = gate::exit(request.ruling);
     let mut manifests = Vec::with_capacity(left.len());
-    for (stub, class) in left {
+    for (stub, listed) in left {
         if let Some(namespace) = stub.namespace.as_deref().filter(|namespace| !scope.allows(namespace)) {
             let namespace = namespace.to_owned();
             return Err(at_file(DocumentProblem::NamespaceNotAllowed { namespace }));
         }
-        let manifest = Manifest::stub(input.path, stub, class, request.door, scope.authority(), exit);
-        manifests.push(manifest.map_err(at_file)?);
+        let stood_in = stood_in(request, scope, input, stub, class_of(listed), Some(listed));
+        manifests.extend(stood_in.map_err(at_file)?);
     }
     Ok(manifests)
 }

@@ -10,11 +10,14 @@ use crate::remote::{Access, Location};
 use crate::repository::{self, Repository};
 use crate::written::{self, ApiVersion, Fault};
 use globset::{GlobSet, GlobSetBuilder};
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::marker::PhantomData;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The parsed operator's file.
@@ -141,12 +144,83 @@ pub struct ArgoCd {
     pub discover: Globs,
     /// Argo CD's namespace.
     pub namespace: Namespace,
-    /// Its Redis, `host:port`.
-    #[serde(deserialize_with = "optional_line")]
-    pub redis: Option<String>,
-    /// Its API server, `host:port`.
-    #[serde(deserialize_with = "optional_line")]
-    pub server: Option<String>,
+    /// Its Redis: `host:port`, or a mapping.
+    #[serde(deserialize_with = "redis")]
+    pub redis: Option<Redis>,
+    /// Its API server: `host:port`, or a mapping.
+    #[serde(deserialize_with = "server")]
+    pub server: Option<Server>,
+}
+
+/// Argo CD's Redis, where it keeps what the plugin rendered. The keys are what Argo CD's own components have as flags and
+/// variables.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "WrittenRedis")]
+pub struct Redis {
+    /// Where it listens.
+    pub address: HostPort,
+    /// Whether it is spoken to over TLS (`--redis-use-tls`).
+    pub tls: bool,
+    /// CA certificates (PEM), instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The user of its access list; Redis' own default where there is none.
+    pub username: Option<String>,
+    /// A file with the password.
+    pub password_file: Option<PathBuf>,
+    /// The number of the database.
+    pub database: u32,
+    /// What stands before every key (`ARGOCD_REDIS_KEY_PREFIX`).
+    pub prefix: String,
+}
+
+/// Argo CD's API server.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "WrittenServer")]
+pub struct Server {
+    /// Where it listens.
+    pub address: HostPort,
+    /// Whether it is spoken to without TLS; on this very machine alone, because a token goes along.
+    pub plaintext: bool,
+    /// CA certificates (PEM), instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// A file with a token of an account that may `get` the Applications.
+    pub token_file: Option<PathBuf>,
+    /// Its `--rootpath`, without a slash at the end; empty for none.
+    pub root_path: String,
+}
+
+/// `host:port`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostPort {
+    host: String,
+    port: u16,
+}
+
+impl HostPort {
+    /// Reads `host:port`, an IPv6 address in brackets. The error is a rule, and shows nothing of the text.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let parts = || Some((bootstrap::host_of(text)?, text.rsplit_once(':')?.1.parse().ok()?));
+        let (host, port) = parts().ok_or("expects `host:port`")?;
+        Ok(Self { host: host.to_owned(), port })
+    }
+
+    /// The name or the address; an IPv6 address without brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+/// As it is typed.
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port } = self;
+        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+    }
 }
 
 impl ArgoCd {
@@ -156,6 +230,13 @@ impl ArgoCd {
             "" => self.name.clone(),
             version => format!("{}-{version}", self.name),
         }
+    }
+
+    /// The files that it names, for whoever knows which folder their paths count from.
+    pub fn files_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let redis = self.redis.iter_mut().flat_map(|redis| [&mut redis.ca_file, &mut redis.password_file]);
+        let server = self.server.iter_mut().flat_map(|server| [&mut server.ca_file, &mut server.token_file]);
+        redis.chain(server).flatten()
     }
 }
 
@@ -571,6 +652,147 @@ struct WrittenStore {
     path: Option<Line>,
     kubeconfig: Option<Line>,
     context: Option<Line>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "`host:port` or a mapping")]
+struct WrittenRedis {
+    address: HostPort,
+    #[serde(default)]
+    tls: bool,
+    ca_file: Option<Line>,
+    username: Option<Line>,
+    password_file: Option<Line>,
+    #[serde(default, deserialize_with = "database")]
+    database: u32,
+    prefix: Option<Line>,
+}
+
+impl TryFrom<WrittenRedis> for Redis {
+    type Error = &'static str;
+
+    fn try_from(written: WrittenRedis) -> Result<Self, &'static str> {
+        let WrittenRedis { address, tls, ca_file, username, password_file, database, prefix } = written;
+        if ca_file.is_some() && !tls {
+            return Err("`caFile` expects `tls: true`");
+        }
+        if username.is_some() && password_file.is_none() {
+            return Err("`username` expects `passwordFile` too");
+        }
+        let (username, prefix) = (username.map(|Line(text)| text), prefix.map(|Line(text)| text).unwrap_or_default());
+        Ok(Self {
+            address,
+            tls,
+            ca_file: file(ca_file),
+            username,
+            password_file: file(password_file),
+            database,
+            prefix,
+        })
+    }
+}
+
+/// All that it takes where neither TLS nor a password is asked for.
+impl From<HostPort> for Redis {
+    fn from(address: HostPort) -> Self {
+        let (ca_file, username, password_file) = (None, None, None);
+        Self { address, tls: false, ca_file, username, password_file, database: 0, prefix: String::new() }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "`host:port` or a mapping")]
+struct WrittenServer {
+    address: HostPort,
+    #[serde(default)]
+    plaintext: bool,
+    ca_file: Option<Line>,
+    token_file: Option<Line>,
+    #[serde(default, deserialize_with = "root_path")]
+    root_path: String,
+}
+
+impl TryFrom<WrittenServer> for Server {
+    type Error = &'static str;
+
+    fn try_from(written: WrittenServer) -> Result<Self, &'static str> {
+        let WrittenServer { address, plaintext, ca_file, token_file, root_path } = written;
+        if plaintext && !bootstrap::is_this_machine(address.host()) {
+            return Err("`plaintext` reaches this machine alone");
+        }
+        if plaintext && ca_file.is_some() {
+            return Err("`caFile` expects TLS, and not `plaintext`");
+        }
+        Ok(Self { address, plaintext, ca_file: file(ca_file), token_file: file(token_file), root_path })
+    }
+}
+
+impl From<HostPort> for Server {
+    fn from(address: HostPort) -> Self {
+        Self { address, plaintext: false, ca_file: None, token_file: None, root_path: String::new() }
+    }
+}
+
+fn file(line: Option<Line>) -> Option<PathBuf> {
+    line.map(|Line(text)| PathBuf::from(text))
+}
+
+impl<'de> Deserialize<'de> for HostPort {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        written::text(from, "`host:port`", Self::parse)
+    }
+}
+
+/// Nothing, an address alone, or a mapping of which the address is one key.
+fn address_or_mapping<'de, D, T>(from: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + From<HostPort>,
+{
+    struct Either<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de> + From<HostPort>> Visitor<'de> for Either<T> {
+        type Value = Option<T>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("`host:port` or a mapping")
+        }
+        fn visit_unit<E: de::Error>(self) -> Result<Option<T>, E> {
+            Ok(None)
+        }
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Option<T>, E> {
+            HostPort::parse(text).map(|address| Some(address.into())).map_err(E::custom)
+        }
+        fn visit_map<A: MapAccess<'de>>(self, from: A) -> Result<Option<T>, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(from)).map(Some)
+        }
+    }
+    from.deserialize_any(Either(PhantomData))
+}
+
+fn redis<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Redis>, D::Error> {
+    address_or_mapping(from)
+}
+
+fn server<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Server>, D::Error> {
+    address_or_mapping(from)
+}
+
+fn database<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
+    const RULE: &str = "expects the number of a database";
+    written::number(from, "the number of a database", |number| u32::try_from(number).map_err(|_| RULE))
+}
+
+fn root_path<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    written::text(from, "a path", |text| {
+        let path = text.trim_end_matches('/');
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
+        let is_path = path.is_empty() || path.starts_with('/') && !path.contains("//") && path.bytes().all(plain);
+        let climbs = path.split('/').any(|part| part == "..");
+        if is_path && !climbs && path.len() <= MAX_LINE {
+            Ok(path.to_owned())
+        } else {
+            Err("expects a path such as `/argo-cd`")
+        }
+    })
 }
 
 enum StoreKind {

@@ -135,7 +135,7 @@ const SERVICE_ACCOUNT_TOKEN: &str = "kubernetes.io/service-account-token";
 const SERVICE_ACCOUNT_NAME: &str = "kubernetes.io/service-account.name";
 
 /// Annotations that make an object a hook of Argo CD (which reads Helm's as well).
-const HOOKS: [&str; 2] = ["argocd.argoproj.io/hook", "helm.sh/hook"];
+pub(crate) const HOOKS: [&str; 2] = ["argocd.argoproj.io/hook", "helm.sh/hook"];
 
 const FIELDS: [&str; 7] = ["apiVersion", "kind", "metadata", "type", "immutable", "data", "stringData"];
 
@@ -374,7 +374,7 @@ fn encoded(values: Vec<Value>) -> Data {
 }
 
 /// Kubernetes' `IsConfigMapKey`.
-fn key_problem(key: &str) -> Option<&'static str> {
+pub(crate) fn key_problem(key: &str) -> Option<&'static str> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
     if key.is_empty() || !key.bytes().all(allowed) {
         Some("may hold letters, digits, `-`, `_` and `.` only")

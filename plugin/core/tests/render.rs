@@ -9,7 +9,10 @@
 use regent_core::authority::{self, Assumption, Place, Ruling};
 use regent_core::bootstrap::Bootstrap;
 use regent_core::emit::{ChangeKind, Content as Held, Encoding, Manifest};
-use regent_core::evidence::{DocumentList, Holder, ListedClass, ListedDocument, Mirror};
+use regent_core::evidence::{
+    AuthorityWitness, DocumentList, Evidence, Holder, Holds, ListedClass, ListedDocument, Mirror, Reading,
+    WitnessedVault,
+};
 use regent_core::files::{Content, Files, wanted};
 use regent_core::lint::{self, Finding, Rule, Severity};
 use regent_core::name::{FilePath, HandoverId, SecretName};
@@ -37,8 +40,19 @@ enum Asked {
     Git,
     Nobody,
     Vault(Door),
+    Settled(Door),
     Unreadable,
 }
+
+const ALL: [Asked; 7] = [
+    Asked::Git,
+    Asked::Nobody,
+    Asked::Vault(Door::ArgoCd),
+    Asked::Vault(Door::Flux),
+    Asked::Settled(Door::ArgoCd),
+    Asked::Settled(Door::Flux),
+    Asked::Unreadable,
+];
 
 #[test]
 fn git_rules_and_values_are_rendered() {
@@ -58,6 +72,16 @@ fn vault_rules_and_argo_cd_gets_stubs() {
 #[test]
 fn vault_rules_and_flux_gets_stubs() {
     assert!(each("flux", Asked::Vault(Door::Flux)) >= 1);
+}
+
+#[test]
+fn it_is_settled_and_argo_cd_gets_what_delivers() {
+    assert!(each("settled", Asked::Settled(Door::ArgoCd)) >= 1);
+}
+
+#[test]
+fn it_is_settled_and_flux_gets_what_delivers() {
+    assert!(each("settled-flux", Asked::Settled(Door::Flux)) >= 1);
 }
 
 #[test]
@@ -134,10 +158,62 @@ fn the_folders_of_a_root_together_are_the_root() {
 #[test]
 fn stubs_need_no_identity() {
     for case in cases() {
-        let open = case.render(Asked::Vault(Door::ArgoCd)).map(json_lines);
-        let closed = case.render_with(Asked::Vault(Door::ArgoCd), &Keyring::default()).map(json_lines);
-        assert_eq!(open, closed, "{}", case.name());
+        for asked in [Asked::Vault(Door::ArgoCd), Asked::Settled(Door::ArgoCd)] {
+            let open = case.render(asked).map(json_lines);
+            let closed = case.render_with(asked, &Keyring::default()).map(json_lines);
+            assert_eq!(open, closed, "{}", case.name());
+        }
     }
+}
+
+/// A prune would see what is missing: what delivers comes beside the stubs, and goes without taking one along.
+#[test]
+fn whether_it_is_settled_changes_no_stub() {
+    let mut delivered = 0;
+    for case in cases() {
+        for door in [Door::ArgoCd, Door::Flux] {
+            let (Ok(vault), Ok(settled)) = (case.render(Asked::Vault(door)), case.render(Asked::Settled(door))) else {
+                assert_eq!(case.render(Asked::Vault(door)).err(), case.render(Asked::Settled(door)).err());
+                continue;
+            };
+            let (delivery, others): (Vec<_>, Vec<_>) =
+                settled.into_iter().partition(|manifest| manifest.content() == Held::Delivery);
+            assert_eq!(json_lines(vault), json_lines(others), "{}", case.name());
+            delivered += delivery.len();
+        }
+    }
+    assert!(delivered >= 10);
+}
+
+#[test]
+fn without_a_list_or_a_place_nothing_delivers() {
+    let case = case("delivered-by-external-secrets");
+    let delivers = |list, witness| {
+        let ruling = case.vault(list).settled_by(&settled(witness));
+        let manifests = case.render_by(&ruling, Door::ArgoCd, &Keyring::default()).unwrap();
+        manifests.iter().any(|manifest| manifest.content() == Held::Delivery)
+    };
+    let list = || DocumentList::Readable(case.handed_over());
+    let nowhere = AuthorityWitness { vault: None, ..case.witness() };
+    assert!(delivers(list(), Reading::Present(case.witness())));
+    assert!(!delivers(list(), Reading::Present(nowhere)));
+    assert!(!delivers(list(), Reading::Absent));
+    assert!(!delivers(list(), Reading::Unreadable("timeout".to_owned())));
+}
+
+/// The place in Vault is the one that was handed over to, whatever a later commit says.
+#[test]
+fn a_commit_moves_no_delivery() {
+    let mut case = case("delivered-by-external-secrets");
+    let before = case.render(Asked::Settled(Door::ArgoCd)).map(json_lines);
+    let witness = case.witness();
+    case.bootstrap.vault.as_mut().unwrap().prefix = "bootstrap/other".to_owned();
+    let ruling = case.vault(DocumentList::Readable(case.handed_over())).settled_by(&settled(Reading::Present(witness)));
+    assert_eq!(case.render_by(&ruling, Door::ArgoCd, &Keyring::default()).map(json_lines), before);
+}
+
+fn settled(authority: Reading<AuthorityWitness>) -> Evidence {
+    Evidence { authority, settled: Reading::Present(()), ..Evidence::none() }
 }
 
 #[test]
@@ -184,7 +260,7 @@ fn yaml_and_json_say_the_same() {
 fn no_secret_shows_in_a_preview_a_refusal_or_a_finding() {
     let mut values = 0;
     for case in cases() {
-        for asked in [Asked::Git, Asked::Nobody, Asked::Vault(Door::Flux), Asked::Unreadable] {
+        for asked in ALL {
             match case.render(asked) {
                 Ok(manifests) => {
                     for manifest in manifests.iter().filter(|manifest| manifest.content() != Held::Plain) {
@@ -192,7 +268,7 @@ fn no_secret_shows_in_a_preview_a_refusal_or_a_finding() {
                         for encoding in [Encoding::Json, Encoding::Yaml] {
                             let text = text_of(&manifest.preview(encoding).unwrap());
                             assert!(!holds_canary(&text), "{}: {text}", case.name());
-                            assert!(text.contains("not for apply"), "{text}");
+                            assert_eq!(text.contains("not for apply"), manifest.content() != Held::Delivery, "{text}");
                         }
                     }
                 }
@@ -209,15 +285,16 @@ fn no_secret_shows_in_a_preview_a_refusal_or_a_finding() {
 }
 
 #[test]
-fn no_stub_holds_a_value() {
+fn once_vault_rules_no_answer_holds_a_value() {
     for case in cases() {
-        for asked in [Asked::Vault(Door::ArgoCd), Asked::Vault(Door::Flux), Asked::Unreadable] {
+        for asked in ALL.into_iter().filter(|asked| !matches!(asked, Asked::Git | Asked::Nobody)) {
             for manifest in case.render(asked).into_iter().flatten() {
                 assert_ne!(manifest.content(), Held::Values);
-                if manifest.content() == Held::Stub {
+                if manifest.content() != Held::Plain {
                     let bytes = manifest.into_bytes(Encoding::Json).unwrap();
                     let object: Value = serde_json::from_slice(bytes.expose()).unwrap();
                     assert!(object.get("data").is_none() && object.get("stringData").is_none(), "{object}");
+                    assert!(!holds_canary(&object.to_string()) && !object.to_string().contains("ENC["), "{object}");
                 }
             }
         }
@@ -444,7 +521,7 @@ fn shown(manifests: Vec<Manifest>, asked: Asked) -> Vec<Value> {
             let preview = |manifest: &Manifest| text_of(&manifest.preview(Encoding::Json).unwrap());
             manifests.iter().map(|manifest| serde_json::from_str(&preview(manifest)).unwrap()).collect()
         }
-        Asked::Git | Asked::Vault(_) | Asked::Unreadable => json_lines(manifests),
+        Asked::Git | Asked::Vault(_) | Asked::Settled(_) | Asked::Unreadable => json_lines(manifests),
     }
 }
 
@@ -483,30 +560,61 @@ impl Case {
     }
 
     fn render_with(&self, asked: Asked, keys: &Keyring) -> Result<Vec<Manifest>, Refusal> {
-        let vault = |documents| {
-            let handover = HandoverId::parse("6b4e0a0e-7d0a-4b4e-9d3b-0d5a3f6f4a11").unwrap();
-            let holder = Holder::Vault { epoch: self.bootstrap.epoch, handover, mirror: Mirror::Complete };
-            authority::rule(&self.bootstrap, &Place::default(), &holder, documents).unwrap()
-        };
+        let list = || DocumentList::Readable(self.handed_over());
         let (ruling, door) = match asked {
             Asked::Git => {
                 let place = Place::default();
                 (Ruling::assume(Assumption::Git, Some(&self.bootstrap), &place, None).unwrap(), Door::ArgoCd)
             }
             Asked::Nobody => (Ruling::unasked(), Door::ArgoCd),
-            Asked::Vault(door) => (vault(DocumentList::Readable(self.handed_over())), door),
-            Asked::Unreadable => (vault(DocumentList::Unreadable), Door::ArgoCd),
+            Asked::Vault(door) => (self.vault(list()), door),
+            Asked::Settled(door) => (self.vault(list()).settled_by(&settled(Reading::Present(self.witness()))), door),
+            // Without a list nothing is known of what was handed over, settled or not.
+            Asked::Unreadable => {
+                let ruling = self.vault(DocumentList::Unreadable);
+                (ruling.settled_by(&settled(Reading::Present(self.witness()))), Door::ArgoCd)
+            }
         };
+        self.render_by(&ruling, door, keys)
+    }
+
+    fn render_by(&self, ruling: &Ruling, door: Door, keys: &Keyring) -> Result<Vec<Manifest>, Refusal> {
         render::render(&Request {
             files: &self.files,
             folder: self.asked_for.as_ref(),
             bootstrap: Some(&self.bootstrap),
-            ruling: &ruling,
+            ruling,
             keys: keys.into(),
             namespaces: &self.namespaces,
             limits: &Limits::default(),
             door,
         })
+    }
+
+    fn vault(&self, documents: DocumentList) -> Ruling {
+        let holder = Holder::Vault { epoch: self.bootstrap.epoch, handover: handover(), mirror: Mirror::Complete };
+        authority::rule(&self.bootstrap, &Place::default(), &holder, documents).unwrap()
+    }
+
+    /// The Authority, with the place that `regent.yaml` names.
+    fn witness(&self) -> AuthorityWitness {
+        let vault = self.bootstrap.vault.as_ref().map(|vault| WitnessedVault {
+            address: vault.address.clone(),
+            namespace: vault.namespace.clone(),
+            mount: vault.mount.clone(),
+            prefix: vault.prefix.clone(),
+        });
+        AuthorityWitness {
+            name: self.bootstrap.name.clone(),
+            holds: Holds::Vault(handover()),
+            epoch: self.bootstrap.epoch,
+            supersedes: None,
+            root: None,
+            vault,
+            clusters: None,
+            no_vault_yet: false,
+            record: None,
+        }
     }
 
     fn lint(&self, keys: &Keyring) -> Vec<Finding> {
@@ -534,6 +642,10 @@ impl Case {
         };
         entries.iter().map(entry).collect()
     }
+}
+
+fn handover() -> HandoverId {
+    HandoverId::parse("6b4e0a0e-7d0a-4b4e-9d3b-0d5a3f6f4a11").unwrap()
 }
 
 fn cases() -> Vec<Case> {

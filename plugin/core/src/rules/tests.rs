@@ -538,11 +538,67 @@ fn no_value_is_quoted() {
         format!("{BARE}watch: [{VALUE}]"),
         format!("{BARE}argocd: {{ namespace: '{VALUE}!' }}"),
         format!("{BARE}argocd: {{ name: '{VALUE}!' }}"),
+        format!("{BARE}argocd: {{ redis: '{VALUE}' }}"),
+        format!("{BARE}argocd: {{ redis: {{ address: 'x:1', tls: '{VALUE}' }} }}"),
+        format!("{BARE}argocd: {{ redis: {{ address: 'x:1', database: '{VALUE}' }} }}"),
+        format!("{BARE}argocd: {{ server: {{ address: '{VALUE}' }} }}"),
         rule(&format!("namespaces: ['{VALUE}!']")),
         rule(&format!("namespaces: ['*'], identities: {VALUE}")),
         rule(&format!("namespaces: ['*'], identities: [{VALUE}, {VALUE}]")),
     ] {
         let said = problem(&rest);
         assert!(!said.contains(VALUE), "{rest}: {said}");
+    }
+}
+
+fn argocd(section: &str) -> Result<ArgoCd, RuleRefusal> {
+    parse(&format!("{HEADER}{BARE}argocd: {section}\n")).map(|config| config.argocd)
+}
+
+#[test]
+fn redis_and_argocds_server_are_an_address_or_a_mapping() {
+    let short = argocd("{ redis: 'argocd-redis:6379', server: 'argocd.example:443' }").unwrap();
+    let (redis, server) = (short.redis.unwrap(), short.server.unwrap());
+    assert_eq!((redis.address.host(), redis.address.port(), redis.database), ("argocd-redis", 6379, 0));
+    assert!(!redis.tls && redis.password_file.is_none() && redis.prefix.is_empty());
+    assert_eq!((server.address.to_string().as_str(), server.root_path.as_str()), ("argocd.example:443", ""));
+    assert!(!server.plaintext && server.token_file.is_none());
+    let mut whole = argocd(
+        "\n  redis: { address: '[::1]:6380', tls: true, caFile: ca.pem, username: regent, passwordFile: pass, database: 1, \
+         prefix: 'team-a:' }\n  server: { address: 'localhost:80', plaintext: true, tokenFile: token, rootPath: /argo-cd/ }",
+    )
+    .unwrap();
+    let redis = whole.redis.clone().unwrap();
+    assert_eq!((redis.address.to_string().as_str(), redis.database), ("[::1]:6380", 1));
+    assert_eq!((redis.tls, redis.username.as_deref(), redis.prefix.as_str()), (true, Some("regent"), "team-a:"));
+    let server = whole.server.clone().unwrap();
+    assert_eq!((server.plaintext, server.root_path.as_str()), (true, "/argo-cd"));
+    let files: Vec<_> = whole.files_mut().map(|file| file.display().to_string()).collect();
+    assert_eq!(files, ["ca.pem", "pass", "token"]);
+    assert_eq!(argocd("{ redis: null, server: ~ }").unwrap(), ArgoCd::default());
+}
+
+#[test]
+fn what_cannot_be_meant_for_redis_or_argocds_server_is_refused_where_it_stands() {
+    for (section, said) in [
+        ("{ redis: 'argocd-redis' }", ":5:18: argocd.redis: expects `host:port`"),
+        ("{ redis: 'redis://x:1' }", "expects `host:port`"),
+        ("{ redis: 'user@x:1' }", "expects `host:port`"),
+        ("{ redis: { tls: true } }", "missing field `address`"),
+        ("{ redis: { address: 'x:1', addres: y } }", ":5:36: argocd.redis: unknown field `addres`"),
+        ("{ redis: { address: 'x:1', caFile: ca.pem } }", "`caFile` expects `tls: true`"),
+        ("{ redis: { address: 'x:1', username: u } }", "`username` expects `passwordFile` too"),
+        ("{ redis: { address: 'x:1', database: -1 } }", "the number of a database"),
+        ("{ redis: { address: 'x:1', tls: 'yes' } }", "argocd.redis.tls: expects a boolean"),
+        ("{ redis: [x] }", "expects `host:port` or a mapping"),
+        ("{ server: { address: 'x:1', plaintext: true } }", "`plaintext` reaches this machine alone"),
+        ("{ server: { address: 'localhost:1', plaintext: true, caFile: x } }", "`caFile` expects TLS"),
+        ("{ server: { address: 'x:1', rootPath: argo } }", "argocd.server.rootPath: expects a path"),
+        ("{ server: { address: 'x:1', rootPath: /a/../b } }", "argocd.server.rootPath: expects a path"),
+        ("{ server: { address: 'x:1', token: y } }", "argocd.server: unknown field `token`"),
+    ] {
+        let problem = argocd(section).expect_err(section).to_string();
+        assert!(problem.contains(said), "{section}: {problem}");
+        assert!(problem.contains(":5:"), "{section}: {problem}");
     }
 }
