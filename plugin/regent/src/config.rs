@@ -8,6 +8,7 @@ use regent_core::rules::{self, RegentConfig};
 use std::ffi::OsString;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
 
 /// An environment variable that regent reads.
 pub(crate) struct Variable {
@@ -128,7 +129,8 @@ pub(crate) fn load(path: &Path) -> Result<RegentConfig, Failure> {
     let bytes = read_bounded(path, MAX_CONFIG_BYTES)?;
     let mut config = RegentConfig::parse(&path.display().to_string(), &bytes).map_err(regent_core::Refusal::from)?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    for file in config.watch.iter_mut().flat_map(|followed| followed.access.files_mut()) {
+    let followed = config.watch.iter_mut().flat_map(|followed| followed.access.files_mut());
+    for file in followed.chain(config.argocd.files_mut()) {
         *file = folder.join(&*file);
     }
     Ok(config)
@@ -205,6 +207,22 @@ pub(crate) fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> 
         });
     }
     Ok(bytes)
+}
+
+/// A password or a token: the one line of a file, of visible characters; white space around it is not part of it.
+pub(crate) fn one_line_of(file: &Path) -> Result<Zeroizing<String>, Failure> {
+    let bytes = Zeroizing::new(read_bounded(file, 64 << 10)?);
+    let text = std::str::from_utf8(&bytes).map_err(|_| no_line(file))?.trim();
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(no_line(file));
+    }
+    Ok(Zeroizing::new(text.to_owned()))
+}
+
+/// Says that a file holds no password or token.
+pub(crate) fn no_line(file: &Path) -> Failure {
+    let reason = "it is no token or password: one line of printable characters".to_owned();
+    Failure::World { what: "use", name: file.display().to_string(), reason }
 }
 
 #[cfg(test)]

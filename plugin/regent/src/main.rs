@@ -1,6 +1,7 @@
 //! regent: opens a cluster's bootstrap secrets from Git until Vault rules, and never after.
 
 mod argocd;
+mod caches;
 mod cli;
 mod cluster;
 mod command;
@@ -13,6 +14,7 @@ mod output;
 mod reload;
 mod source;
 mod telemetry;
+mod tls;
 mod vault;
 mod watch;
 mod witnesses;

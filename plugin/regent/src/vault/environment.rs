@@ -8,17 +8,15 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use http::Uri;
 use regent_core::evidence::WitnessedVault;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
-use zeroize::Zeroizing;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 
 use crate::config::{self, Twin};
-use crate::failure::{Failure, innermost};
+use crate::failure::Failure;
+use crate::tls::{self, Roots};
 
 /// What the environment says, looked at but not yet followed.
 pub(super) struct Environment {
@@ -26,15 +24,6 @@ pub(super) struct Environment {
     identity: Option<(PathBuf, PathBuf)>,
     /// The name that the certificate has to be for, where that is not the address's.
     pub(super) server_name: Option<ServerName<'static>>,
-}
-
-/// Who vouches for Vault's certificate.
-#[derive(Debug, PartialEq, Eq)]
-enum Roots {
-    File(PathBuf),
-    Pem(OsString),
-    Folder(PathBuf),
-    System,
 }
 
 impl Environment {
@@ -87,8 +76,8 @@ impl Environment {
         // Of several the first counts, in the order of Vault's own clients.
         let roots = if let Some((_, file)) = path(&config::VAULT_CACERT) {
             Roots::File(file)
-        } else if let Some((_, pem)) = said(&config::VAULT_CACERT_BYTES) {
-            Roots::Pem(pem)
+        } else if let Some((variable, pem)) = said(&config::VAULT_CACERT_BYTES) {
+            Roots::Pem { variable, pem }
         } else if let Some((_, folder)) = path(&config::VAULT_CAPATH) {
             Roots::Folder(folder)
         } else {
@@ -99,53 +88,10 @@ impl Environment {
 
     /// Reads the files that it names.
     pub(super) fn tls(&self) -> Result<ClientConfig, Failure> {
-        let unusable = |name: &str, reason: String| Failure::World { what: "use", name: name.to_owned(), reason };
-        let mut roots = RootCertStore::empty();
-        let mut add = |name: &str, pem: &[u8]| {
-            for certificate in CertificateDer::pem_slice_iter(pem) {
-                let certificate = certificate.map_err(|error| unusable(name, innermost(&error)))?;
-                roots.add(certificate).map_err(|error| unusable(name, innermost(&error)))?;
-            }
-            if roots.is_empty() { Err(unusable(name, "it holds no certificate".to_owned())) } else { Ok(()) }
-        };
-        match &self.roots {
-            Roots::File(file) => add(&file.display().to_string(), &config::read_bounded(file, MAX_PEM_BYTES)?)?,
-            Roots::Pem(pem) => add(config::VAULT_CACERT_BYTES.vault, pem.as_encoded_bytes())?,
-            Roots::Folder(folder) => {
-                let name = folder.display().to_string();
-                let mut found = rustls_native_certs::load_certs_from_paths(None, Some(folder));
-                // A certificate that is passed over would show up later as a server that is not trusted.
-                if let Some(error) = found.errors.pop() {
-                    return Err(unusable(&name, innermost(&error)));
-                }
-                for certificate in found.certs {
-                    roots.add(certificate).map_err(|error| unusable(&name, innermost(&error)))?;
-                }
-                if roots.is_empty() {
-                    return Err(unusable(&name, "it holds no certificate".to_owned()));
-                }
-            }
-            Roots::System => {
-                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            }
-        }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let builder = builder.map_err(|error| unusable("TLS", innermost(&error)))?.with_root_certificates(roots);
-        let Some((certificate, key)) = &self.identity else { return Ok(builder.with_no_client_auth()) };
-        let bytes = config::read_bounded(certificate, MAX_PEM_BYTES)?;
-        let name = certificate.display().to_string();
-        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-        let chain = chain.map_err(|error| unusable(&name, innermost(&error)))?;
-        let bytes = Zeroizing::new(config::read_bounded(key, MAX_PEM_BYTES)?);
-        let key_name = key.display().to_string();
-        let key = PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| unusable(&key_name, innermost(&error)))?;
-        builder.with_client_auth_cert(chain, key).map_err(|error| unusable(&name, innermost(&error)))
+        let identity = self.identity.as_ref().map(|(certificate, key)| tls::Identity { certificate, key });
+        tls::client(&self.roots, identity)
     }
 }
-
-/// Largest file of certificates, in bytes; the system's own has a few hundred KiB.
-const MAX_PEM_BYTES: u64 = 4 << 20;
 
 /// Plain HTTP reaches this very machine alone: whatever a witness says, a token does not leave it unencrypted.
 pub(super) fn is_private(address: &Uri) -> bool {

@@ -58,7 +58,7 @@ fn of_several_ways_to_name_certificates_the_file_counts_then_they_themselves_the
     let roots = |variables: &[(&str, &str)]| read(variables).unwrap().roots;
     let (file, bytes, folder) = (("VAULT_CACERT", "/f"), ("VAULT_CACERT_BYTES", "PEM"), ("VAULT_CAPATH", "/d"));
     assert_eq!(roots(&[file, bytes, folder]), Roots::File("/f".into()));
-    assert_eq!(roots(&[bytes, folder]), Roots::Pem("PEM".into()));
+    assert_eq!(roots(&[bytes, folder]), Roots::Pem { variable: "VAULT_CACERT_BYTES", pem: "PEM".into() });
     assert_eq!(roots(&[folder]), Roots::Folder("/d".into()));
     assert_eq!(roots(&[]), Roots::System);
 }

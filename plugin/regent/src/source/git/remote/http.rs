@@ -2,7 +2,6 @@
 //! question. Credentials go to the server in the address, and nowhere else.
 
 use std::io::{Read, Write};
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
@@ -18,14 +17,12 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use regent_core::remote::{Access, Address};
-use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use zeroize::Zeroizing;
 
 use super::{RemoteProblem, Session};
 use crate::config;
 use crate::failure::{Failure, innermost};
+use crate::tls::{self, Roots};
 
 /// What the server is told, and whom it is believed to be. No Debug: it holds a token.
 pub(super) struct Credentials {
@@ -38,11 +35,11 @@ pub(super) struct Credentials {
 impl Credentials {
     /// Reads the files.
     pub(super) fn read(access: &Access) -> Result<Self, Failure> {
-        let tls = tls(access.ca_file.as_deref())?;
+        let tls = tls::client(&Roots::file_or_system(access.ca_file.as_deref()), None)?;
         let https = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
         let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(1).build(https);
         let Some(file) = &access.token_file else { return Ok(Self { header: None, secrets: Vec::new(), client }) };
-        let token = token(file)?;
+        let token = config::one_line_of(file)?;
         let written = match &access.username {
             Some(user) => {
                 let pair = Zeroizing::new(format!("{user}:{}", token.as_str()));
@@ -50,7 +47,7 @@ impl Credentials {
             }
             None => Zeroizing::new(format!("Bearer {}", token.as_str())),
         };
-        let mut header = HeaderValue::from_str(&written).map_err(|_| no_token(file))?;
+        let mut header = HeaderValue::from_str(&written).map_err(|_| config::no_line(file))?;
         header.set_sensitive(true);
         let (_, encoded) = written.split_once(' ').unwrap_or_default();
         let secrets = vec![Zeroizing::new(encoded.to_owned()), token];
@@ -61,47 +58,6 @@ impl Credentials {
     pub(super) fn are_in(&self, words: &str) -> bool {
         self.secrets.iter().any(|secret| words.contains(secret.as_str()))
     }
-}
-
-/// One line of visible characters; white space around it is not part of it.
-fn token(file: &Path) -> Result<Zeroizing<String>, Failure> {
-    let bytes = Zeroizing::new(config::read_bounded(file, 64 << 10)?);
-    let text = std::str::from_utf8(&bytes).map_err(|_| no_token(file))?.trim();
-    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(no_token(file));
-    }
-    Ok(Zeroizing::new(text.to_owned()))
-}
-
-fn no_token(file: &Path) -> Failure {
-    let reason = "it is no token or password: one line of printable characters".to_owned();
-    Failure::World { what: "use", name: file.display().to_string(), reason }
-}
-
-/// The CA certificates of a file, else the system's.
-fn tls(ca: Option<&Path>) -> Result<rustls::ClientConfig, Failure> {
-    let mut roots = RootCertStore::empty();
-    match ca {
-        Some(file) => {
-            let bytes = config::read_bounded(file, 4 << 20)?;
-            let unusable = |reason: String| Failure::World { what: "use", name: file.display().to_string(), reason };
-            for certificate in CertificateDer::pem_slice_iter(&bytes) {
-                let certificate = certificate.map_err(|error| unusable(innermost(&error)))?;
-                roots.add(certificate).map_err(|error| unusable(innermost(&error)))?;
-            }
-            if roots.is_empty() {
-                return Err(unusable("it holds no certificate".to_owned()));
-            }
-        }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let config =
-        config.map_err(|error| Failure::World { what: "use", name: "TLS".to_owned(), reason: innermost(&error) })?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
 /// Redirects of one question; servers use one, to add `.git`.
