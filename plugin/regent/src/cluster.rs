@@ -199,8 +199,13 @@ impl Cluster {
             if accept == METADATA {
                 only_metadata(&page, "PartialObjectMetadataList")?;
             }
-            if let Some(Value::Array(items)) = page.get_mut("items").map(Value::take) {
-                objects.extend(items);
+            // A list without objects says `null`; what is no list at all says nothing of them.
+            match page.get_mut("items").map(Value::take) {
+                Some(Value::Array(items)) => objects.extend(items),
+                Some(Value::Null) => {}
+                _no_list => {
+                    return Err(ClusterError::Status { status: 200, message: "the answer is no list".to_owned() });
+                }
             }
             match page["metadata"]["continue"].as_str() {
                 Some(next) if !next.is_empty() => next.clone_into(&mut token),
@@ -252,6 +257,12 @@ impl Cluster {
     /// Merges into an object that exists (RFC 7386).
     pub(crate) async fn merge(&self, path: &str, changes: &Value) -> Result<Value, ClusterError> {
         self.send(Method::PATCH, &format!("{path}?fieldManager={MANAGER}"), Some((MERGE, changes))).await
+    }
+
+    /// Whether this identity may merge into an object: a dry run of it.
+    pub(crate) async fn may_merge(&self, path: &str, changes: &Value) -> Result<(), ClusterError> {
+        let path = format!("{path}?fieldManager={MANAGER}&dryRun=All");
+        self.send(Method::PATCH, &path, Some((MERGE, changes))).await.map(drop)
     }
 
     /// Deletes an object; whether it was there.

@@ -21,7 +21,7 @@
 use crate::cluster::authority::AuthorityStatus;
 use crate::config::{self, KUBERNETES_SERVICE_HOST};
 use crate::failure::{Failure, reason};
-use regent_core::evidence::{AuthorityWitness, Evidence, HandoverWitness, Reading};
+use regent_core::evidence::{AuthorityWitness, Evidence, HandoverWitness, Holds, Reading};
 use regent_core::name::{AuthorityName, Epoch};
 use rustix::fs::{Access, AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RawDir, Stat};
 use rustix::io::Errno;
@@ -162,15 +162,17 @@ impl Writer {
     /// Puts the witness of a handover there, once: the same one again changes nothing, another one is refused.
     pub(crate) fn put_handover(&self, witness: &HandoverWitness) -> Result<(), Failure> {
         let refuse = |problem: &str| Err(refused(&self.folder, problem));
-        match self.evidence(&witness.name)?.handovers.get(&witness.epoch) {
+        let evidence = self.evidence(&witness.name)?;
+        match evidence.handovers.get(&witness.epoch) {
             Some(Reading::Present(there)) if there == witness => return Ok(()),
             Some(Reading::Present(_)) => return refuse("it holds the witness of another handover of that epoch"),
             Some(Reading::Unreadable(why)) => return refuse(why),
             Some(Reading::Absent) => {}
+            // A store that is lost begins again with what Vault's record says.
+            None if evidence == Evidence::none() => {}
             None => return refuse("the epoch is not the Authority's, nor one beside it"),
         }
-        let folder = self.folder.join(witness.name.as_str());
-        remove_leftovers(&folder)?;
+        let folder = self.authority_folder(&witness.name)?;
         replace(&folder, &handover_file(witness.epoch), &witness.to_json())
     }
 
@@ -195,21 +197,33 @@ impl Writer {
     /// Puts the Authority into the place of the current one, if it may follow it.
     pub(crate) fn put(&self, next: &AuthorityWitness) -> Result<(), Failure> {
         let refuse = |problem: &str| Err(refused(&self.folder, problem));
-        let current = match self.evidence(&next.name)?.authority {
+        let evidence = self.evidence(&next.name)?;
+        let current = match evidence.authority {
             Reading::Absent => None,
             Reading::Present(current) => Some(current),
             Reading::Unreadable(why) => return refuse(&why),
         };
-        if let Err(rule) = AuthorityWitness::may_follow(current.as_ref(), next) {
-            return refuse(rule);
+        // Where the witness of its handover is there, Vault rules already, and an Authority that was lost begins with that.
+        let is_witnessed = matches!(
+            (&next.holds, evidence.handovers.get(&next.epoch)),
+            (Holds::Vault(handover), Some(Reading::Present(witness))) if witness.handover == *handover
+        );
+        match AuthorityWitness::may_follow(current.as_ref(), next) {
+            Err(rule) if current.is_some() || !is_witnessed => return refuse(rule),
+            Ok(()) | Err(_) => {}
         }
-        let folder = self.folder.join(next.name.as_str());
+        replace(&self.authority_folder(&next.name)?, AUTHORITY, &next.to_json())
+    }
+
+    /// The folder of an authority, made where it is missing.
+    fn authority_folder(&self, name: &AuthorityName) -> Result<PathBuf, Failure> {
+        let folder = self.folder.join(name.as_str());
         match fs::DirBuilder::new().mode(0o700).create(&folder) {
             Ok(()) => sync_parent(&folder)?,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => remove_leftovers(&folder)?,
             Err(error) => return Err(Failure::io("make", &folder, &error)),
         }
-        replace(&folder, AUTHORITY, &next.to_json())
+        Ok(folder)
     }
 }
 

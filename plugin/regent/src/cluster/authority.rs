@@ -36,9 +36,9 @@ use serde_json::{Value, json};
     validation = Rule::new("self.metadata.name == self.spec.authorityId")
         .message("an Authority is named after the authority"),
     validation = Rule::new(
-        "!has(oldSelf.status) || !has(oldSelf.status.heartbeat) || (has(self.status) && has(self.status.heartbeat) && self.status.heartbeat >= oldSelf.status.heartbeat)",
+        "!has(oldSelf.status) || !has(oldSelf.status.heartbeat) || (has(self.status) && has(self.status.heartbeat) && (self.status.heartbeat.epoch > oldSelf.status.heartbeat.epoch || (self.status.heartbeat.epoch == oldSelf.status.heartbeat.epoch && self.status.heartbeat.version >= oldSelf.status.heartbeat.version)))",
     )
-    .message("the heartbeat never goes down"),
+    .message("the heartbeat never goes down within an epoch"),
     validation = Rule::new(
         "!has(oldSelf.status) || !has(oldSelf.status.settled) || (has(self.status) && has(self.status.settled) && (self.status.settled == oldSelf.status.settled || self.status.settled.epoch > oldSelf.status.settled.epoch))",
     )
@@ -182,10 +182,10 @@ pub(crate) enum Word {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct AuthorityStatus {
-    /// When somebody last compared witnesses and Vault's record: seconds since 1970. Never goes down.
+    /// Where Vault's heartbeat was when somebody last compared the witnesses with Vault. Never goes down within an epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "i64", range(min = 0, max = 9_999_999_999_i64))]
-    pub(crate) heartbeat: Option<i64>,
+    #[schemars(with = "Heartbeat")]
+    pub(crate) heartbeat: Option<Heartbeat>,
     /// The handover after which no old value can come back. Never taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Settled")]
@@ -199,6 +199,9 @@ pub(crate) struct AuthorityStatus {
     #[schemars(schema_with = "conditions")]
     pub(crate) conditions: Vec<Condition>,
 }
+
+/// The reason of a condition `Settled` that a person did without some proof of.
+pub(crate) const LEFT_BEHIND: &str = "LeftBehind";
 
 /// What a condition of `status.conditions` says.
 pub(crate) struct Noted<'a> {
@@ -239,8 +242,9 @@ impl AuthorityStatus {
     /// # Errors
     /// The rule that it breaks.
     pub(crate) fn may_follow(&self, before: &Self) -> Result<(), &'static str> {
-        if before.heartbeat > self.heartbeat {
-            return Err("the heartbeat never goes down");
+        let count = |heartbeat: &Option<Heartbeat>| heartbeat.as_ref().map(Heartbeat::count);
+        if count(&before.heartbeat) > count(&self.heartbeat) {
+            return Err("the heartbeat never goes down within an epoch");
         }
         let epoch = |settled: &Option<Settled>| settled.as_ref().map(|settled| settled.epoch);
         if before.settled.is_some() && before.settled != self.settled && epoch(&self.settled) <= epoch(&before.settled)
@@ -251,6 +255,28 @@ impl AuthorityStatus {
             return Err("imported documents are only added");
         }
         Ok(())
+    }
+}
+
+/// `status.heartbeat`: what an older backup of Vault is told by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Heartbeat {
+    /// The epoch of the handover that was looked at: the next one may have another Vault, which counts anew.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(crate) epoch: i64,
+    /// The version of Vault's key `regent/NAME/heartbeat`, which `regent verify` counts up.
+    #[schemars(range(min = 0, max = 9_999_999_999_i64))]
+    pub(crate) version: i64,
+    /// When that was: seconds since 1970. Told to people, and compared with nothing.
+    #[schemars(range(min = 0, max = 9_999_999_999_i64))]
+    pub(crate) time: i64,
+}
+
+impl Heartbeat {
+    /// What never goes down.
+    pub(crate) fn count(&self) -> (i64, i64) {
+        (self.epoch, self.version)
     }
 }
 
@@ -353,8 +379,12 @@ mod tests {
     #[test]
     fn what_was_seen_is_never_taken_back() {
         let settled = |epoch| Some(Settled { epoch, handover_id: "h".to_owned() });
-        let at =
-            |heartbeat, epoch| AuthorityStatus { heartbeat, settled: settled(epoch), ..AuthorityStatus::default() };
+        let beat = |(epoch, version)| Heartbeat { epoch, version, time: 0 };
+        let at = |heartbeat: Option<(i64, i64)>, epoch| AuthorityStatus {
+            heartbeat: heartbeat.map(beat),
+            settled: settled(epoch),
+            ..AuthorityStatus::default()
+        };
         let document = |path: &str| Imported {
             path: path.to_owned(),
             name: "app/db".to_owned(),
@@ -368,9 +398,12 @@ mod tests {
         };
         let none = AuthorityStatus::default();
         for (before, after, is_allowed) in [
-            (none.clone(), at(Some(1), 1), true),
-            (at(Some(2), 1), at(Some(1), 1), false),
-            (at(Some(2), 1), at(None, 1), false),
+            (none.clone(), at(Some((1, 1)), 1), true),
+            (at(Some((1, 2)), 1), at(Some((1, 2)), 1), true),
+            (at(Some((1, 2)), 1), at(Some((1, 1)), 1), false),
+            (at(Some((1, 2)), 1), at(Some((2, 1)), 1), true),
+            (at(Some((2, 1)), 1), at(Some((1, 2)), 1), false),
+            (at(Some((1, 2)), 1), at(None, 1), false),
             (at(None, 1), none.clone(), false),
             (at(None, 1), at(None, 2), true),
             (at(None, 2), at(None, 1), false),

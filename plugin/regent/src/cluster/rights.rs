@@ -40,19 +40,22 @@ pub(crate) fn reader(authority: &AuthorityName, epoch: Epoch, accounts: &[String
 }
 
 /// The account that hands this authority over, and what it may do: move this Authority, write its status, and witness
-/// that in the `ConfigMap` of this epoch.
+/// that in the `ConfigMap` of this epoch; and see what Argo CD makes of it. Who may change an Application may have Argo CD
+/// deploy anything, so it does not.
 pub(crate) fn handover(authority: &AuthorityName, epoch: Epoch) -> Vec<Value> {
-    mirror("handover", authority, epoch)
+    // Any Application may have rendered the root once, and be rolled back to that.
+    let applications = json!({ "apiGroups": ["argoproj.io"], "resources": ["applications"], "verbs": ["get", "list"] });
+    mirror("handover", authority, epoch, Some(applications))
 }
 
 /// The account of `regent verify`, which repeats what a handover mirrored if a restore of the cluster lost it: the same
-/// rights by another name, so that the two tokens lie in different hands and Vault tells them apart.
+/// rights to write by another name, so that the two tokens lie in different hands and Vault tells them apart.
 pub(crate) fn verify(authority: &AuthorityName, epoch: Epoch) -> Vec<Value> {
-    mirror("verify", authority, epoch)
+    mirror("verify", authority, epoch, None)
 }
 
 /// What writes the record of Vault into the cluster. The policies build the account's name from the authority's.
-fn mirror(part: &str, authority: &AuthorityName, epoch: Epoch) -> Vec<Value> {
+fn mirror(part: &str, authority: &AuthorityName, epoch: Epoch, more: Option<Value>) -> Vec<Value> {
     let name = format!("regent-{part}-{authority}");
     let account = json!({
         "apiVersion": "v1",
@@ -86,7 +89,8 @@ fn mirror(part: &str, authority: &AuthorityName, epoch: Epoch) -> Vec<Value> {
         [epoch.previous(), epoch.next()].into_iter().flatten().map(|epoch| witness_name(authority, epoch)).collect();
     let beside = json!({ "apiGroups": [""], "resources": ["configmaps"], "resourceNames": beside, "verbs": ["get"] });
     let subjects = [json!({ "kind": "ServiceAccount", "name": name, "namespace": HOME })];
-    let roles = roles(&name, &[authorities, status, cluster, lock], &[config_map, beside], &subjects);
+    let cluster: Vec<Value> = [authorities, status, cluster, lock].into_iter().chain(more).collect();
+    let roles = roles(&name, &cluster, &[config_map, beside], &subjects);
     [account].into_iter().chain(roles).collect()
 }
 
@@ -171,8 +175,11 @@ mod tests {
     }
 
     #[test]
-    fn no_right_is_without_a_name_and_none_deletes_lists_or_updates() {
-        for rule in rules(&every_set()) {
+    fn no_right_is_without_a_name_and_none_deletes_lists_or_updates_but_for_looking_at_applications() {
+        let looks = json!({ "apiGroups": ["argoproj.io"], "resources": ["applications"], "verbs": ["get", "list"] });
+        let of_all = every_set();
+        assert_eq!(rules(&of_all).iter().filter(|rule| ***rule == looks).count(), 1);
+        for rule in rules(&of_all).into_iter().filter(|rule| **rule != looks) {
             assert!(rule["resourceNames"].as_array().is_some_and(|names| !names.is_empty()), "{rule}");
             for verb in rule["verbs"].as_array().unwrap() {
                 assert!(["get", "watch", "create", "patch"].contains(&verb.as_str().unwrap()), "{rule}");

@@ -182,17 +182,28 @@ pub(crate) async fn change_status(
     Ok(())
 }
 
+/// Whether this identity may change what was seen in this way. Nothing is changed.
+pub(crate) async fn try_status(
+    cluster: &Cluster,
+    name: &AuthorityName,
+    change: impl FnOnce(&mut AuthorityStatus),
+) -> Result<(), ClusterError> {
+    let (mut status, _) = status_of(cluster, name).await?;
+    change(&mut status);
+    cluster.may_merge(&format!("{}/status", authority_path(name)), &json!({ "status": status })).await.map(drop)
+}
+
 async fn status_of(cluster: &Cluster, name: &AuthorityName) -> Result<(AuthorityStatus, Value), ClusterError> {
     let absent = || ClusterError::Status { status: 404, message: format!("Authority `{name}` does not exist") };
     let mut object = cluster.get(&authority_path(name)).await?.ok_or_else(absent)?;
     let version = object["metadata"]["resourceVersion"].take();
-    let status = match object["status"].take() {
-        Value::Null => AuthorityStatus::default(),
-        status => serde_json::from_value(status).map_err(|_| ClusterError::Status {
-            status: 200,
-            message: format!("Authority `{name}`: its status is not one that this regent reads"),
-        })?,
+    let status = object["status"].take();
+    let unknown = |_| ClusterError::Status {
+        status: 200,
+        message: format!("Authority `{name}`: its status is not one that this regent reads"),
     };
+    let status =
+        if status.is_null() { AuthorityStatus::default() } else { serde_json::from_value(status).map_err(unknown)? };
     Ok((status, version))
 }
 

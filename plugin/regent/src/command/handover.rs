@@ -4,16 +4,20 @@
 //! gather   the root at one commit, the witnesses, Vault's record and what lies beside it    here, vault.rs
 //! decide   core: the next step, or why there is none; asked again after every write
 //! act      copies, the record, the two witnesses                                            copies.rs, mirror.rs
+//! settle   what Argo CD still has to show, and that it was seen                             settle.rs
 //! ```
 //! Every step may be repeated, and two runs at once end as one would: keys are created or left alone, the record's first
 //! writer wins, and the witnesses are copied from the record. A run that is cut off leaves a state that the next one knows.
 
 mod copies;
-mod mirror;
+mod freeze;
+pub(super) mod mirror;
 mod policy;
+mod preflight;
 mod report;
+pub(super) mod settle;
 mod stop;
-mod vault;
+pub(super) mod vault;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -24,23 +28,25 @@ use regent_core::bootstrap::VaultPlace;
 use regent_core::evidence::{DocumentList, Evidence, Holder, Mirror, Reading, WitnessedVault};
 use regent_core::handover::decide::{Facts, Git, Leave, OtherVault, RecordKey, Step, Stop, decide, epoch_to_read};
 use regent_core::handover::plan::{Draft, Plan, PlanRefusal, Target};
-use regent_core::handover::record::{KeyNow, Marked, Site};
+use regent_core::handover::record::{KeyNow, Marked, Record, Site};
 use regent_core::lint;
-use regent_core::name::{Epoch, HandoverId, SecretName};
+use regent_core::name::{Epoch, FilePath, HandoverId, SecretName};
+use regent_core::verify::not_replaced;
 use regent_sops::Keyring;
 
 use self::mirror::Keeper;
 pub(crate) use self::stop::HandoverStop;
-use self::stop::stopped;
+pub(super) use self::stop::stopped;
 use self::vault::InVault;
 use super::root::Root;
+use super::verify::beside::live;
 use super::{confirmed, interrupted};
 use crate::cli::{HandoverArgs, ReportOutputArg};
 use crate::cluster::block_on;
 use crate::failure::{Exit, Failure};
 use crate::output;
 use crate::source::git;
-use crate::vault::Login;
+use crate::vault::{KeyPath, Login};
 
 pub(super) fn run(args: &HandoverArgs) -> Result<ExitCode, Failure> {
     if args.print_policy {
@@ -75,8 +81,8 @@ async fn from(
 ) -> Result<ExitCode, Failure> {
     // Nothing goes to an address in Git that nobody vouches for.
     let place = place_of(root, &evidence)?;
-    let vault = InVault::connect(&place, login, args)?;
-    let site = vault.site(&place, keeper.clusters(), args).await?;
+    let vault = InVault::connect(&place, login, &args.vault, args.concurrency)?;
+    let site = vault.site(&place, keeper.clusters(), args.allow_ephemeral_storage).await?;
     let mut run =
         Run { args, root, keeper, vault: &vault, site: &site, adopt, recorded, written: None, approved: None };
     let outcome = run.finish(evidence).await;
@@ -86,7 +92,7 @@ async fn from(
 
 /// The place in Vault: `regent.yaml` and the witnesses say the same, or nothing is done. Where certainly no witness is, the
 /// commit that a person named is all there is; without a record there nothing is done either.
-fn place_of(root: &Root, evidence: &Evidence) -> Result<WitnessedVault, Failure> {
+pub(super) fn place_of(root: &Root, evidence: &Evidence) -> Result<WitnessedVault, Failure> {
     let epoch = match evidence.holder() {
         Holder::Git { epoch, .. } | Holder::Vault { epoch, .. } => Some(epoch),
         Holder::None => None,
@@ -214,7 +220,13 @@ impl Run<'_> {
                 other_vault: if self.args.accept_vault_identity { OtherVault::Accepted } else { OtherVault::Refused },
             });
             match self.copied_too(decided.map_err(refused)?).await? {
-                Step::Done(marked) => return self.done(&marked).await,
+                Step::Done(marked) => {
+                    let is_adopted = matches!(&record, RecordKey::Present(found) if found.adopted.is_some());
+                    if is_adopted && !self.args.plan {
+                        self.replaced(&marked.record).await?;
+                    }
+                    return self.done(&marked).await;
+                }
                 // What is under way is told and not touched.
                 step if self.args.plan && !matches!(step, Step::Copy(_)) => {
                     return only_planned(&step, self.args.output);
@@ -306,15 +318,18 @@ impl Run<'_> {
             output::text(&told.to_text(self.args.output))?;
         }
         plan.conflicts().map_err(planned)?;
-        self.recipients()?;
-        self.vault.preflight(&plan).await?;
-        self.keeper.preflight(self.root, &plan).await?;
+        recipients(self.root, |_| true)?;
+        let record = KeyPath::record(&plan.name, plan.epoch).map_err(|problem| self.vault.failed(problem))?;
+        self.vault.preflight(&plan, record).await?;
+        let unguarded = self.keeper.preflight(self.root, &plan, &self.args.settle).await?;
+        self.keeper.stands_still(self.root, &plan.documents()).await?;
         if self.args.plan {
             return Ok(false);
         }
         if !is_approved {
             self.approve(&plan).await?;
         }
+        self.keeper.guard(&plan.name, &unguarded).await?;
         let keys = self.vault.copy(leave, draft, &plan, at_once).await?;
         // Who rules, and whose Vault this is, is asked once more: the record is what cannot be taken back.
         let now = self.keeper.evidence(self.root).await?.holder();
@@ -324,7 +339,9 @@ impl Run<'_> {
             // Another run was first, and its record is mirrored.
             return Ok(true);
         }
-        if self.vault.site(&self.site.vault.place, self.site.clusters.as_ref(), self.args).await? != *self.site {
+        self.keeper.stands_still(self.root, &plan.documents()).await?;
+        let ephemeral = self.args.allow_ephemeral_storage;
+        if self.vault.site(&self.site.vault.place, self.site.clusters.as_ref(), ephemeral).await? != *self.site {
             let another = "another Vault, or another mount, answers than at the beginning".to_owned();
             return Err(stopped(HandoverStop::Preflight(vec![another])));
         }
@@ -339,28 +356,6 @@ impl Run<'_> {
         }
         *self.recorded = there.map_or(Recorded::No, Recorded::Yes);
         Ok(true)
-    }
-
-    /// Every document is encrypted to whom `regent.yaml` promises: the next bootstrap may have to begin with any of them.
-    fn recipients(&self) -> Result<(), Failure> {
-        if self.root.bootstrap.recipients.is_empty() {
-            return Ok(());
-        }
-        let none = Keyring::default();
-        let findings = lint::lint(&lint::Request {
-            files: &self.root.gathered.files,
-            bootstrap: Some(&self.root.bootstrap),
-            bootstraps_above: &self.root.gathered.bootstraps_above,
-            keys: (&none).into(),
-            limits: self.root.limits(),
-        });
-        let missing = findings.into_iter().filter(|finding| finding.rule == lint::Rule::RecipientMissing);
-        let told = missing.map(|finding| match finding.file {
-            Some(file) => format!("{file}: {}", finding.message),
-            None => finding.message,
-        });
-        let told: Vec<String> = told.collect();
-        if told.is_empty() { Ok(()) } else { Err(stopped(HandoverStop::Preflight(told))) }
     }
 
     /// Whether another run handed over meanwhile. A copy that differs is no conflict then, but a value that was rotated
@@ -402,16 +397,65 @@ impl Run<'_> {
         }
     }
 
+    /// A cluster that took a handover over began with Git's values, and Vault's are newer: what is live has to be Vault's
+    /// before no old value can come back.
+    async fn replaced(&self, record: &Record) -> Result<(), Failure> {
+        let connected = match self.keeper {
+            Keeper::Cluster(connected) => connected,
+            Keeper::Folder(_) => return Ok(()),
+        };
+        if self.keeper.evidence(self.root).await?.is_settled() {
+            return Ok(());
+        }
+        let prefix = &self.site.vault.place.prefix;
+        let live = live(&connected.target, self.vault, prefix, &record.documents, &record.copied()).await;
+        let old = not_replaced(&live);
+        if old.is_empty() {
+            return Ok(());
+        }
+        Err(stopped(HandoverStop::NotSettled(format!(
+            "live Secrets have to be replaced by Vault's first: {}",
+            old.join("; ")
+        ))))
+    }
+
     /// Both witnesses say so.
     async fn done(&self, marked: &Marked) -> Result<ExitCode, Failure> {
         output::text(&report::done(marked, self.args.output))?;
-        self.keeper.settle(self.root, self.args.plan).await?;
+        settle::settle(self.keeper, self.root, self.args, marked).await?;
+        if !self.args.plan {
+            output::text(&report::closed(marked, self.args.output))?;
+        }
         Ok(ExitCode::SUCCESS)
     }
 }
 
+/// Every document of the files that are asked about is encrypted to whom `regent.yaml` promises: the next bootstrap may
+/// have to begin with any of them.
+pub(super) fn recipients(root: &Root, is_asked: impl Fn(&FilePath) -> bool) -> Result<(), Failure> {
+    if root.bootstrap.recipients.is_empty() {
+        return Ok(());
+    }
+    let none = Keyring::default();
+    let findings = lint::lint(&lint::Request {
+        files: &root.gathered.files,
+        bootstrap: Some(&root.bootstrap),
+        bootstraps_above: &root.gathered.bootstraps_above,
+        keys: (&none).into(),
+        limits: root.limits(),
+    });
+    let missing = findings.into_iter().filter(|finding| finding.rule == lint::Rule::RecipientMissing);
+    let missing = missing.filter(|finding| finding.file.as_ref().is_none_or(&is_asked));
+    let told = missing.map(|finding| match finding.file {
+        Some(file) => format!("{file}: {}", finding.message),
+        None => finding.message,
+    });
+    let told: Vec<String> = told.collect();
+    if told.is_empty() { Ok(()) } else { Err(stopped(HandoverStop::Preflight(told))) }
+}
+
 /// Why the decision is that nothing is done. What a rule of rendering says has a way out of its own.
-fn refused(stop: Stop) -> Failure {
+pub(super) fn refused(stop: Stop) -> Failure {
     if let Stop::Authority(refusal) = stop {
         return Refusal::from(refusal).into();
     }
@@ -425,7 +469,7 @@ fn only_planned(step: &Step, output: ReportOutputArg) -> Result<ExitCode, Failur
 }
 
 /// Why there is no plan.
-fn planned(refusal: PlanRefusal) -> Failure {
+pub(super) fn planned(refusal: PlanRefusal) -> Failure {
     match refusal {
         PlanRefusal::Rendering(refusal) => refusal.into(),
         refusal @ (PlanRefusal::Nothing

@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use regent_core::rules::{ArgoCd, RegentConfig};
+use regent_core::settle::ApplicationName;
 use serde_json::json;
 
 use crate::cli::{RefreshArgs, ReportOutputArg};
-use crate::cluster::applications::{self, Application, Refreshed};
+use crate::cluster::applications::{self, Depth, Refreshed};
 use crate::cluster::{self, Cluster};
 use crate::failure::Failure;
 use crate::{config, output};
@@ -23,7 +24,7 @@ pub(super) fn run(args: &RefreshArgs) -> Result<ExitCode, Failure> {
         if chosen.is_empty() {
             output::note(format!("no Application uses the plugin `{}`", settings.plugin()));
         }
-        Ok(applications::refresh(&cluster, &chosen, Duration::from_secs(args.timeout), tell).await)
+        Ok(applications::refresh(&cluster, &chosen, Depth::Hard, Duration::from_secs(args.timeout), tell).await)
     })?;
     if args.output == ReportOutputArg::Json {
         output::text(&as_json(&outcomes))?;
@@ -32,7 +33,7 @@ pub(super) fn run(args: &RefreshArgs) -> Result<ExitCode, Failure> {
     Ok(if all_done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn chosen(cluster: &Cluster, args: &RefreshArgs, settings: &ArgoCd) -> Result<Vec<Application>, Failure> {
+async fn chosen(cluster: &Cluster, args: &RefreshArgs, settings: &ArgoCd) -> Result<Vec<ApplicationName>, Failure> {
     if args.applications.is_empty() {
         let all = applications::all(cluster).await.map_err(|problem| cluster.failure(problem))?;
         return Ok(applications::using(&all, &settings.plugin()));
@@ -43,7 +44,7 @@ async fn chosen(cluster: &Cluster, args: &RefreshArgs, settings: &ArgoCd) -> Res
             !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte))
         };
         if is_name(namespace) && is_name(name) {
-            Ok(Application { namespace: namespace.to_owned(), name: name.to_owned() })
+            Ok(ApplicationName { namespace: namespace.to_owned(), name: name.to_owned() })
         } else {
             Err(Failure::Usage(format!("`{text}` names no Application: NAME or NAMESPACE/NAME is expected")))
         }
@@ -61,7 +62,7 @@ pub(super) async fn after_a_move(cluster: &Cluster, config: Option<&RegentConfig
     match applications::all(cluster).await {
         Ok(all) => {
             let using = applications::using(&all, &settings.plugin());
-            let outcomes = applications::refresh(cluster, &using, REFRESH_WITHIN, tell).await;
+            let outcomes = applications::refresh(cluster, &using, Depth::Hard, REFRESH_WITHIN, tell).await;
             if outcomes.values().any(|outcome| matches!(outcome, Refreshed::Failed(_))) {
                 output::note("`regent refresh` asks Argo CD again, as somebody who may patch Applications");
             }
@@ -73,7 +74,7 @@ pub(super) async fn after_a_move(cluster: &Cluster, config: Option<&RegentConfig
 }
 
 /// One line an Application, as soon as it is known.
-pub(super) fn tell(application: &Application, outcome: &Refreshed) {
+pub(super) fn tell(application: &ApplicationName, outcome: &Refreshed) {
     output::note(match outcome {
         Refreshed::Done { sync, health } => format!("{application} was refreshed: {sync}, {health}"),
         Refreshed::Refused(problem) => format!("{application} was refreshed and says: {problem}"),
@@ -82,8 +83,8 @@ pub(super) fn tell(application: &Application, outcome: &Refreshed) {
     });
 }
 
-fn as_json(outcomes: &BTreeMap<Application, Refreshed>) -> String {
-    let rows = outcomes.iter().map(|(Application { namespace, name }, outcome)| {
+fn as_json(outcomes: &BTreeMap<ApplicationName, Refreshed>) -> String {
+    let rows = outcomes.iter().map(|(ApplicationName { namespace, name }, outcome)| {
         let (refreshed, sync, health, problem) = match outcome {
             Refreshed::Done { sync, health } => (true, Some(sync), Some(health), None),
             Refreshed::Refused(problem) => (true, None, None, Some(problem.clone())),

@@ -7,11 +7,14 @@ use std::time::SystemTime;
 use regent_core::Refusal;
 use regent_core::authority::{Place, Ruling};
 use regent_core::bootstrap::Bootstrap;
-use regent_core::evidence::{Clusters, Evidence};
+use regent_core::evidence::{Clusters, Evidence, ListedDocument};
+use regent_core::files::Files;
 use regent_core::handover::plan::Plan;
+use regent_core::handover::tree::{Slipped, encrypted_files, slipped_in};
 use regent_core::name::FilePath;
 use regent_core::render::{Door, Request};
-use regent_core::rules::RegentConfig;
+use regent_core::repository::Repository;
+use regent_core::rules::{RegentConfig, Rule};
 use regent_sops::Limits;
 
 use super::render::{bootstrap_path, key_args, place_of};
@@ -30,8 +33,8 @@ pub(super) struct Root {
     pub(super) config: Option<RegentConfig>,
     /// Where the witnesses are.
     pub(super) store: Store,
-    /// The commit that it was read at; `None` for a folder as it is on disk.
-    held: Option<git::Held>,
+    /// The commit that it was read at, and where that is from; `None` for a folder as it is on disk.
+    held: Option<(git::Place, git::Held)>,
     pub(super) identities: Identities,
     /// Namespaces that the rule allows; all of them where no operator's file says.
     namespaces: Vec<String>,
@@ -66,6 +69,20 @@ impl Root {
         store: &StoreArgs,
         keys: &KeyArgs,
     ) -> Result<Self, Failure> {
+        let root = Self::at_revision(command, args, store, keys)?;
+        if let Some((_, held)) = &root.held {
+            git::pinned(held, &args.revision, &root.bootstrap.handover.signers, SystemTime::now())?;
+        }
+        Ok(root)
+    }
+
+    /// A root as any revision has it, for a command that takes nothing from it.
+    pub(super) fn at_revision(
+        command: &str,
+        args: &CommitArgs,
+        store: &StoreArgs,
+        keys: &KeyArgs,
+    ) -> Result<Self, Failure> {
         let config = store.config.as_deref().map(config::load).transpose()?;
         let store = store_of(command, "`--context NAME`, `--config FILE` or `--store DIR`", store, config.as_ref())?;
         let place = git::Place::typed(&args.repo, &args.git)?;
@@ -73,17 +90,13 @@ impl Root {
         let name = format!("{}@{}", place.location, args.revision);
         let gathered = git::gather_from(&held, &name, &args.path, bounds(config.as_ref()))?;
         let label = format!("{}/{BOOTSTRAP}", gathered.label);
-        let root = Self::of(gathered, &label, Some(held), config, store, keys)?;
-        if let Some(held) = &root.held {
-            git::pinned(held, &args.revision, &root.bootstrap.handover.signers, SystemTime::now())?;
-        }
-        Ok(root)
+        Self::of(gathered, &label, Some((place, held)), config, store, keys)
     }
 
     fn of(
         gathered: Gathered,
         label: &str,
-        held: Option<git::Held>,
+        held: Option<(git::Place, git::Held)>,
         config: Option<RegentConfig>,
         store: Store,
         keys: &KeyArgs,
@@ -128,22 +141,85 @@ impl Root {
         &self.limits
     }
 
+    /// One file of another revision alone, opened as the root has it now, to be compared.
+    pub(super) fn request_of<'a>(&'a self, files: &'a Files, ruling: &'a Ruling) -> Request<'a> {
+        Request { files, ..self.request(ruling) }
+    }
+
+    /// The revision that it was read at, with everything that led to it.
+    pub(super) fn revision(&self) -> Result<&git::Held, Failure> {
+        self.held().map(|(_, held)| held)
+    }
+
     /// The full id of the commit that it was read at.
     pub(super) fn commit(&self) -> Result<String, Failure> {
-        Ok(self.held.as_ref().ok_or(Failure::Bug)?.commit()?.id().to_string())
+        Ok(self.held()?.1.commit()?.id().to_string())
     }
 
     /// The last commit that changed each file of a plan.
     pub(super) fn last_changes(&self, plan: &Plan) -> Result<BTreeMap<FilePath, git::LastChange>, Failure> {
-        let held = self.held.as_ref().ok_or(Failure::Bug)?;
         let files: BTreeSet<&FilePath> = plan.entries.iter().map(|entry| &entry.file).collect();
-        git::last_changes(held, self.gathered.root.as_deref().unwrap_or("."), &files)
+        git::last_changes(&self.held()?.1, self.folder(), &files)
+    }
+
+    /// What another revision of the repository, by the full id of its commit, has in the root that is not as it was handed
+    /// over, and that no person accepted. It is read by the `regent.yaml` at hand, whatever that revision says.
+    pub(super) fn slipped_in(
+        &self,
+        handed_over: &[ListedDocument],
+        imported: &[ListedDocument],
+        revision: &str,
+    ) -> Result<Vec<Slipped>, Failure> {
+        let (place, _) = self.held()?;
+        let other = git::Held::open(place, revision)?;
+        let files = if git::folder_id(&other, self.folder())?.is_some() {
+            let name = format!("{}@{revision}", place.location);
+            let gathered = git::gather_from(&other, &name, self.folder(), bounds(self.config.as_ref()))?;
+            let files = encrypted_files(&gathered.files, &self.bootstrap, &self.limits, git::blob_id);
+            let unreadable = |refusal: Refusal| Failure::World { what: "compare", name, reason: refusal.to_string() };
+            files.map_err(unreadable)?
+        } else {
+            Vec::new()
+        };
+        Ok(slipped_in(handed_over, imported, &files, &self.bootstrap.handover.accept_changed))
+    }
+
+    /// The rule of the operator's file for it, where there is such a file.
+    pub(super) fn rule(&self) -> Result<Option<&Rule>, Failure> {
+        let path = bootstrap_path(&self.gathered);
+        let rule = self.config.as_ref().map(|config| config.rule_for(&self.bootstrap.name, &path)).transpose();
+        Ok(rule.map_err(Refusal::from)?)
+    }
+
+    /// Its repository by each URL that a rule for it names; none where one of them takes any.
+    pub(super) fn repositories(&self) -> Result<Vec<Repository>, Failure> {
+        let (Some(config), Some(rule)) = (&self.config, self.rule()?) else { return Ok(Vec::new()) };
+        let is_its = |other: &&Rule| other.authority == rule.authority && other.bootstrap == rule.bootstrap;
+        let repositories: Option<Vec<Repository>> =
+            config.rules.iter().filter(is_its).map(|rule| rule.repo.clone()).collect();
+        Ok(repositories.unwrap_or_default())
+    }
+
+    /// Its folder in the repository.
+    fn folder(&self) -> &str {
+        self.gathered.root.as_deref().unwrap_or(".")
+    }
+
+    fn held(&self) -> Result<&(git::Place, git::Held), Failure> {
+        self.held.as_ref().ok_or(Failure::Bug)
     }
 
     /// Connects to the cluster of the witnesses and to that of the Secrets, where it is another one.
     pub(super) async fn connect(&self, target_context: Option<&String>) -> Result<Connected, Failure> {
         // Whoever connects has refused a folder.
         let Store::Cluster(access) = &self.store else { return Err(Failure::Bug) };
+        Connected::to(access, target_context).await
+    }
+}
+
+impl Connected {
+    /// The cluster of the witnesses, and that of the Secrets, where it is another one.
+    pub(super) async fn to(access: &Access, target_context: Option<&String>) -> Result<Self, Failure> {
         let witnesses = Cluster::connect(access).await?;
         let target = match target_context {
             Some(context) => Cluster::connect(&Access { context: Some(context.clone()), ..access.clone() }).await?,
@@ -153,11 +229,9 @@ impl Root {
             witness: installation::uid(&witnesses).await.map_err(|problem| witnesses.failure(problem))?,
             target: installation::uid(&target).await.map_err(|problem| target.failure(problem))?,
         };
-        Ok(Connected { witnesses, target, uids })
+        Ok(Self { witnesses, target, uids })
     }
-}
 
-impl Connected {
     /// Whether the Secrets are in another cluster than the witnesses.
     pub(super) fn is_hub(&self) -> bool {
         self.uids.witness != self.uids.target
@@ -165,7 +239,12 @@ impl Connected {
 }
 
 /// Where the authority is kept. `ways` are the options that say so.
-fn store_of(command: &str, ways: &str, store: &StoreArgs, config: Option<&RegentConfig>) -> Result<Store, Failure> {
+pub(super) fn store_of(
+    command: &str,
+    ways: &str,
+    store: &StoreArgs,
+    config: Option<&RegentConfig>,
+) -> Result<Store, Failure> {
     config::store(store, config)
         .ok_or_else(|| Failure::Usage(format!("`{command}` needs to know where the authority is kept: {ways}")))
 }

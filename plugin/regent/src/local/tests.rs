@@ -1,5 +1,5 @@
 use super::*;
-use crate::cluster::authority::Settled;
+use crate::cluster::authority::{Heartbeat, Settled};
 use regent_core::evidence::{Holder, Holds, ListedClass, ListedDocument, Mirror};
 use regent_core::name::{FilePath, HandoverId, SecretName};
 use std::os::unix::fs::PermissionsExt as _;
@@ -193,6 +193,7 @@ fn a_witness_under_another_epochs_name_is_unreadable() {
 fn what_was_seen_since_is_evidence_of_its_handover_and_is_never_taken_back() {
     let (_around, folder) = store();
     let first = Writer::open(&folder).unwrap();
+    let beat = |version| Heartbeat { epoch: 1, version, time: 0 };
     first.put_handover(&handover(1, H1)).unwrap();
     first.put(&vault(1, H1)).unwrap();
     let settle = |handover: &str| {
@@ -204,9 +205,9 @@ fn what_was_seen_since_is_evidence_of_its_handover_and_is_never_taken_back() {
     assert!(read(&folder, &name()).unwrap().is_settled());
     settle(H2).unwrap_err();
     first.change_status(&name(), |status| status.settled = None).unwrap_err();
-    first.change_status(&name(), |status| status.heartbeat = Some(7)).unwrap();
+    first.change_status(&name(), |status| status.heartbeat = Some(beat(7))).unwrap();
     assert!(read(&folder, &name()).unwrap().is_settled());
-    assert_eq!(status(&folder, &name()).unwrap().heartbeat, Some(7));
+    assert_eq!(status(&folder, &name()).unwrap().heartbeat, Some(beat(7)));
     // Another handover's says nothing of this one.
     let (_around, other) = store();
     let writer = Writer::open(&other).unwrap();
@@ -221,7 +222,7 @@ fn what_was_seen_since_is_evidence_of_its_handover_and_is_never_taken_back() {
     write(&folder.join("prod/status.json"), "{");
     assert!(!read(&folder, &name()).unwrap().is_settled());
     assert!(matches!(read(&folder, &name()).unwrap().imported, Reading::Unreadable(_)));
-    first.change_status(&name(), |status| status.heartbeat = Some(8)).unwrap_err();
+    first.change_status(&name(), |status| status.heartbeat = Some(beat(8))).unwrap_err();
 }
 
 #[test]
@@ -242,6 +243,21 @@ fn the_authority_only_moves_one_way() {
         let outcome = Writer::open(&folder).unwrap().put(&next);
         assert_eq!(outcome.is_ok(), allowed, "step {number}: {outcome:?}");
     }
+}
+
+/// The handover witness first, as a cluster has it; without one no Authority begins with vault, and none is replaced.
+#[test]
+fn a_store_that_is_lost_begins_again_from_the_record() {
+    let (_around, folder) = nothing();
+    let first = Writer::open(&folder).unwrap();
+    first.put(&vault(1, H1)).unwrap_err();
+    first.put_handover(&handover(1, H1)).unwrap();
+    assert!(matches!(holder(&folder), Holder::Vault { mirror: Mirror::Incomplete, .. }));
+    first.put(&vault(1, H2)).unwrap_err();
+    first.put_handover(&handover(1, H2)).unwrap_err();
+    first.put(&vault(1, H1)).unwrap();
+    assert!(matches!(holder(&folder), Holder::Vault { mirror: Mirror::Complete, .. }));
+    first.put(&git(1, None)).unwrap_err();
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use git2::{Commit, ConfigLevel, ObjectType, Odb, Oid, Repository, Tree, TreeEntry};
+use git2::{Commit, ConfigLevel, FileMode, ObjectType, Odb, Oid, Repository, Tree, TreeEntry};
 use regent_core::files::{Content, Files, wanted};
 use regent_core::name::FilePath;
 use regent_core::remote::{Access, Location};
@@ -128,6 +128,13 @@ pub(crate) fn gather_from(held: &Held, name: &str, path: &str, bounds: Bounds) -
     Ok(Gathered { files, root: Some(path), bootstraps_above, label })
 }
 
+/// Git's id of a folder in a commit, with all that is in it; `None` where there is none.
+pub(crate) fn folder_id(held: &Held, path: &str) -> Result<Option<Oid>, Failure> {
+    let repository = held.repository();
+    let top = held.commit()?.tree().map_err(|error| cannot_read(repository.path(), &error))?;
+    Ok(folder_at(repository, &top, &normalised(path)?).map(|folder| folder.id()))
+}
+
 /// The commit that a revision means now, in hexadecimal. Of a repository elsewhere nothing is fetched.
 pub(crate) fn commit(place: &Place, revision: &str) -> Result<String, Failure> {
     match &place.location {
@@ -191,6 +198,74 @@ pub(crate) fn last_changes(
         }
     }
     Ok(changes)
+}
+
+/// Versions of files in the commits that lead to a revision.
+pub(crate) struct Versions {
+    /// Commits that were looked at.
+    pub(crate) commits: usize,
+    /// Why others were not.
+    pub(crate) cut: Option<String>,
+    /// The files, by their path in the root and the blob, with the commits that brought that version.
+    pub(crate) files: BTreeMap<(FilePath, Oid), Vec<String>>,
+}
+
+/// How long a history is walked for a person who waits.
+const VERSIONS_WITHIN: Duration = Duration::from_secs(600);
+
+/// Every version of a file below `root` that may be a manifest, in every commit that leads to the one at hand, merged branches
+/// included. `seen` is told how many commits were looked at.
+pub(crate) fn versions(held: &Held, root: &str, mut seen: impl FnMut(usize)) -> Result<Versions, Failure> {
+    let repository = held.repository();
+    let failed = |error: &git2::Error| cannot_read(repository.path(), error);
+    let folder = |commit: &Commit<'_>| {
+        let top = repository.find_tree(commit.tree_id()).ok()?;
+        folder_at(repository, &top, root)
+    };
+    let mut walk = repository.revwalk().map_err(|error| failed(&error))?;
+    walk.push(held.commit()?.id()).map_err(|error| failed(&error))?;
+    let mut found = Versions { commits: 0, cut: None, files: BTreeMap::new() };
+    if repository.is_shallow() {
+        found.cut = Some("only a part of it was fetched: name a whole clone".to_owned());
+    }
+    let end = Instant::now() + VERSIONS_WITHIN;
+    for id in walk {
+        let commit = id.and_then(|id| repository.find_commit(id)).map_err(|error| failed(&error))?;
+        if found.commits >= MAX_HISTORY || Instant::now() >= end {
+            found.cut = Some(format!("{} commits were, and older ones were not", found.commits));
+            break;
+        }
+        found.commits += 1;
+        seen(found.commits);
+        // What a merge brought from elsewhere its own commits brought, too.
+        let before = commit.parent(0).ok().as_ref().and_then(folder);
+        let now = folder(&commit);
+        if before.as_ref().map(Tree::id) == now.as_ref().map(Tree::id) {
+            continue;
+        }
+        let diff = repository.diff_tree_to_tree(before.as_ref(), now.as_ref(), None);
+        for delta in diff.map_err(|error| failed(&error))?.deltas() {
+            let file = delta.new_file();
+            let path = file.path().and_then(Path::to_str).and_then(|path| FilePath::parse(path).ok());
+            let is_file = !file.id().is_zero() && !matches!(file.mode(), FileMode::Link | FileMode::Commit);
+            if let Some(path) = path.filter(|path| is_file && wanted(path.file_name())) {
+                found.files.entry((path, file.id())).or_default().push(commit.id().to_string());
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The contents of a file, as [`versions`] names it.
+pub(crate) fn version(held: &Held, blob: Oid, largest: usize) -> Result<Content, Failure> {
+    let failed = |error: &git2::Error| cannot_read(held.repository.path(), error);
+    let odb = held.repository.odb().map_err(|error| failed(&error))?;
+    let (size, _) = odb.read_header(blob).map_err(|error| failed(&error))?;
+    if size > largest {
+        return Ok(Content::TooLarge { size: size as u64 });
+    }
+    let object = odb.read(blob).map_err(|error| failed(&error))?;
+    Ok(Content::Bytes(object.data().to_vec()))
 }
 
 impl LastChange {

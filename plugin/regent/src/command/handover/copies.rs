@@ -19,7 +19,7 @@ type KeyFacts = (u32, String);
 
 impl InVault {
     /// What Vault holds of each copy.
-    pub(super) async fn states(
+    pub(in crate::command) async fn states(
         &self,
         draft: &Draft,
         prefix: &str,
@@ -34,7 +34,7 @@ impl InVault {
     }
 
     /// Writes what is new and reads everything back. What a person accepted stands as it is.
-    pub(super) async fn copy(
+    pub(in crate::command) async fn copy(
         &self,
         leave: &Leave,
         draft: &Draft,

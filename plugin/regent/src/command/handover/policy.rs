@@ -275,7 +275,8 @@ impl Needed {
     /// What it does not make, since who may patch an Application may have Argo CD deploy anything, and who may read a Secret
     /// has its values.
     fn not_made(&self) -> Vec<Value> {
-        let (refresh, verify) = (format!("regent-refresh-{}", self.name()), format!("regent-verify-{}", self.name()));
+        let [refresh, verify, handover] =
+            ["refresh", "verify", "handover"].map(|part| format!("regent-{part}-{}", self.name()));
         let account = |name: &str| json!({ "kind": "ServiceAccount", "name": name, "namespace": HOME });
         let role = |name: &str, namespace: &str, rule: Value, subjects: &[Value]| {
             let metadata = json!({ "name": name, "namespace": namespace });
@@ -304,7 +305,7 @@ impl Needed {
             let secrets =
                 json!({ "apiGroups": [""], "resources": ["secrets"], "resourceNames": names, "verbs": ["get"] });
             let name = format!("regent-listed-{}", self.name());
-            objects.extend(role(&name, namespace, secrets, &[account(&refresh), account(&verify)]));
+            objects.extend(role(&name, namespace, secrets, &[account(&refresh), account(&verify), account(&handover)]));
         }
         objects
     }
@@ -411,7 +412,7 @@ impl Needed {
             text,
             "#\n# It does not make these. In place of {PLACEHOLDER} name every Application that renders the root: who may patch one \
              may have\n# Argo CD deploy anything. RBAC knows no metadata: who may `get` a Secret may read its values, \
-             though regent asks for the\n# metadata alone wherever it does not compare values.\n"
+             though regent asks for the\n# metadata alone wherever it does not compare values.\n# The handover looks at their guards, and stops where it may not.\n"
         );
         for file in &self.listed.unnamed {
             // A file may be called anything, and this is pasted into a shell.
@@ -692,43 +693,60 @@ mod tests {
         assert_eq!(resource(terraform, "vault_identity_entity_alias", "handover")["name"], UID);
     }
 
-    /// e2e/manifests validates it as Kubernetes does; this is regent's part of it.
+    /// e2e/manifests validates them as Kubernetes does; this is regent's part of it.
     #[test]
-    fn the_job_is_a_command_that_exists_as_the_account_that_vault_and_init_know() {
-        let text = include_str!("../../../../../manifests/vault/job.yaml");
-        let documents = yaml_serde::Deserializer::from_str(text);
-        let [job, config]: [Value; 2] = documents
-            .map(|document| serde::Deserialize::deserialize(document).unwrap())
-            .collect::<Vec<_>>()
-            .try_into()
-            .unwrap();
+    fn the_jobs_are_commands_that_exist_as_the_accounts_that_vault_and_init_know() {
+        let of = |text: &str| -> [Value; 2] {
+            let documents = yaml_serde::Deserializer::from_str(text);
+            let documents = documents.map(|document| serde::Deserialize::deserialize(document).unwrap());
+            documents.collect::<Vec<_>>().try_into().unwrap()
+        };
+        let [job, config] = of(include_str!("../../../../../manifests/vault/job.yaml"));
+        let Command::Handover(args) = job_command(&job, &job["spec"]["template"]["spec"], "handover") else {
+            panic!("another command")
+        };
+        assert!(args.plan && args.vault.auth == VaultAuthArg::Kubernetes);
+        assert_eq!(args.vault.role.as_deref(), Some("regent-handover-prod"));
+        ruled(&config, &args.commit.path);
+        let [cron, config] = of(include_str!("../../../../../manifests/vault/cronjob.yaml"));
+        let pod = &cron["spec"]["jobTemplate"]["spec"]["template"]["spec"];
+        let Command::Verify(args) = job_command(&cron, pod, "verify") else { panic!("another command") };
+        assert!(args.authority.as_deref() == Some("prod") && args.vault.auth == VaultAuthArg::Kubernetes);
+        assert_eq!(args.vault.role.as_deref(), Some("regent-verify-prod"));
+        ruled(&config, "clusters/prod");
+    }
+
+    /// The command of a Job, which runs as the account that `init` made and that Vault's role knows, with the token of that
+    /// role. Every file that it names lies in a folder that is mounted.
+    fn job_command(job: &Value, pod: &Value, part: &str) -> Command {
         let needed = needed(PLACE, &[MethodKind::Kubernetes], None);
-        let (pod, role) = (&job["spec"]["template"]["spec"], &needed.roles(&needed.logins[0])[0]);
-        let account = &needed.made()[0];
+        let name = format!("regent-{part}-prod");
+        let (made, roles) = (needed.made(), needed.roles(&needed.logins[0]));
+        let account = made.iter().find(|it| it["kind"] == "ServiceAccount" && it["metadata"]["name"] == name).unwrap();
+        let role = roles.iter().find(|write| write.path == format!("auth/kubernetes/role/{name}")).unwrap();
         assert_eq!(pod["serviceAccountName"], account["metadata"]["name"]);
         assert_eq!(job["metadata"]["namespace"], account["metadata"]["namespace"]);
         assert_eq!(role.fields["bound_service_account_names"], json!([pod["serviceAccountName"]]));
-        let token = &pod["volumes"][3]["projected"]["sources"][0]["serviceAccountToken"];
+        let volumes = pod["volumes"].as_array().unwrap();
+        let token = volumes.iter().find(|volume| volume["name"] == "vault-token").unwrap();
+        let token = &token["projected"]["sources"][0]["serviceAccountToken"];
         assert_eq!(token["audience"], role.fields["audience"]);
         let container = &pod["containers"][0];
         assert_eq!(container["env"][0]["value"], needed.place.address);
         let words = container["args"].as_array().unwrap().iter().map(|word| word.as_str().unwrap());
-        let cli = Cli::try_parse_from(["regent"].into_iter().chain(words.clone())).map_err(|error| error.to_string());
-        let Command::Handover(args) = cli.unwrap().command else { panic!("another command") };
-        assert!(args.plan && args.vault.auth == VaultAuthArg::Kubernetes);
-        assert_eq!(args.vault.role.as_deref(), role.path.strip_prefix("auth/kubernetes/role/"));
-        // Every file that it names lies in a folder that is mounted.
-        let mounts: Vec<&str> = container["volumeMounts"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|mount| mount["mountPath"].as_str().unwrap())
-            .collect();
-        for file in words.filter_map(|word| word.split_once("=/")) {
+        let mounts = container["volumeMounts"].as_array().unwrap().iter();
+        let mounts: Vec<&str> = mounts.map(|mount| mount["mountPath"].as_str().unwrap()).collect();
+        for file in words.clone().filter_map(|word| word.split_once("=/")) {
             assert!(mounts.iter().any(|mount| format!("/{}", file.1).starts_with(mount)), "{file:?}");
         }
+        let cli = Cli::try_parse_from(["regent"].into_iter().chain(words)).map_err(|error| error.to_string());
+        cli.unwrap().command
+    }
+
+    fn ruled(config: &Value, path: &str) {
         let written = config["data"]["regent.yaml"].as_str().unwrap();
         let config = regent_core::rules::RegentConfig::parse("regent.yaml", written.as_bytes()).unwrap();
-        config.rule_for(needed.name(), &format!("{}/{BOOTSTRAP}", args.commit.path)).unwrap();
+        let needed = needed(PLACE, &[MethodKind::Kubernetes], None);
+        config.rule_for(needed.name(), &format!("{path}/{BOOTSTRAP}")).unwrap();
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use comfy_table::{ContentArrangement, Table, presets};
 use regent_core::evidence::ListedClass;
@@ -10,11 +11,13 @@ use regent_core::handover::decide::Step;
 use regent_core::handover::plan::{Entry, Existing, Plan, State};
 use regent_core::handover::record::Marked;
 use regent_core::name::{FilePath, SecretName};
+use regent_core::settle::{Lacking, Left, Without};
 use serde_json::json;
 
 use super::mirror::Keeper;
 use crate::cli::ReportOutputArg;
 use crate::failure::one_line;
+use crate::output;
 use crate::source::git::LastChange;
 
 /// A plan, before anybody approves it.
@@ -131,17 +134,14 @@ pub(super) fn mirrored(marked: &Marked, output: ReportOutputArg) -> String {
     }
 }
 
-/// The end, and the line that Git should remember it by.
+/// Who rules.
 pub(super) fn done(marked: &Marked, output: ReportOutputArg) -> String {
     let record = &marked.record;
     let (copies, documents) = (record.records.len(), record.documents.len());
     match output {
         ReportOutputArg::Human => format!(
-            "handover   {id}\nrules      Vault rules epoch {} of `{}`: {copies} copies, {documents} documents\n\n\
-             commit this to regent.yaml, so that Git itself says that the epoch is over:\n  closed: {id}\n",
-            record.epoch,
-            record.name,
-            id = record.handover,
+            "handover   {}\nrules      Vault rules epoch {} of `{}`: {copies} copies, {documents} documents\n",
+            record.handover, record.epoch, record.name,
         ),
         ReportOutputArg::Json => format!(
             "{}\n",
@@ -151,6 +151,87 @@ pub(super) fn done(marked: &Marked, output: ReportOutputArg) -> String {
             })
         ),
     }
+}
+
+/// It was settled in this run.
+pub(super) fn settled(marked: &Marked, message: &str, output: ReportOutputArg) -> String {
+    let id = marked.record.handover.to_string();
+    match output {
+        ReportOutputArg::Human => format!("settled    {message}\n"),
+        ReportOutputArg::Json => format!("{}\n", json!({ "settled": id, "message": message })),
+    }
+}
+
+/// The end: the line that Git should remember it by.
+pub(super) fn closed(marked: &Marked, output: ReportOutputArg) -> String {
+    let id = marked.record.handover.to_string();
+    match output {
+        ReportOutputArg::Human => {
+            format!("\ncommit this to regent.yaml, so that Git itself says that the epoch is over:\n  closed: {id}\n")
+        }
+        ReportOutputArg::Json => format!("{}\n", json!({ "closed": id })),
+    }
+}
+
+/// What was seen of the affected Applications, and what became of what they had cached.
+pub(super) fn seen(applications: usize, left: &Left, disarmed: &str) -> String {
+    let is_seen = !left.without.contains(&Without::Outcome);
+    let counted = match applications {
+        0 => "no Application renders the root".to_owned(),
+        1 if !is_seen => "1 Application renders the root".to_owned(),
+        more if !is_seen => format!("{more} Applications render the root"),
+        1 => "1 Application was compared with stubs".to_owned(),
+        more => format!("{more} Applications were compared with stubs"),
+    };
+    if disarmed.is_empty() { counted } else { format!("{counted}; {disarmed}") }
+}
+
+/// What the condition says: first what is left behind, which `regent status` repeats.
+pub(super) fn settled_message(left: &Left, seen: &str) -> String {
+    let skipped: Vec<String> = left.skipped.iter().map(ToString::to_string).collect();
+    let without: Vec<&str> = left.without.iter().map(|proof| proof.word()).collect();
+    let parts = [
+        (!skipped.is_empty()).then(|| format!("left behind: {}", skipped.join(", "))),
+        (!without.is_empty()).then(|| format!("without {}", without.join(", "))),
+        (!left.lacking.is_empty()).then(|| awaited(&left.lacking)),
+        Some(seen.to_owned()),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
+/// What is waited for: a sentence a person, a line of JSON an Application elsewhere.
+pub(super) fn waiting(lacking: &[Lacking]) {
+    if std::io::stderr().is_terminal() {
+        return output::note(format_args!("waiting for {}", awaited(lacking)));
+    }
+    let mut stderr = std::io::stderr().lock();
+    for Lacking { name, lacks } in lacking {
+        let lacks: Vec<String> = lacks.iter().map(|lack| one_line(&lack.to_string())).collect();
+        // Nobody who looks does not stop the work.
+        let _ = writeln!(stderr, "{}", json!({ "waiting": name.to_string(), "for": lacks }));
+    }
+}
+
+/// Applications and what they lack, the first few of them.
+pub(super) fn awaited(lacking: &[Lacking]) -> String {
+    const TOLD: usize = 3;
+    let mut told: Vec<String> = lacking.iter().take(TOLD).map(|lacking| bounded(&lacking.to_string())).collect();
+    if lacking.len() > TOLD {
+        told.push(format!("and {} more", lacking.len() - TOLD));
+    }
+    told.join("; ")
+}
+
+/// What is waited for where nobody lacks anything.
+pub(super) fn quiet(left: Duration) -> String {
+    format!("waiting {} s, until no generation that began before can be under way", left.as_secs() + 1)
+}
+
+/// What Argo CD says, in one line that is not too long; its own words stand before regent's.
+fn bounded(text: &str) -> String {
+    const LONGEST: usize = 300;
+    let line = one_line(text);
+    if line.chars().count() <= LONGEST { line } else { line.chars().take(LONGEST).chain("..".chars()).collect() }
 }
 
 /// How far the copies are: one line that is written over on a terminal, a line of JSON each elsewhere.

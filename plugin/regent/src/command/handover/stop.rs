@@ -5,6 +5,7 @@ use regent_core::handover::decide::{Stop, StopKind};
 use regent_core::handover::plan::PlanRefusal;
 
 use super::super::root::typed_with;
+use super::freeze::When;
 use crate::failure::Failure;
 use crate::vault::VaultError;
 
@@ -56,6 +57,14 @@ pub(crate) enum HandoverStop {
     /// A copy is not what was written.
     #[error("Vault does not hold what was written: {0}")]
     NotReadBack(String),
+    /// Controllers use another tree than the one that is handed over.
+    #[error("the tree did not stand still: {}", found.join("; "))]
+    Slipped {
+        /// When it was looked at.
+        when: When,
+        /// By commit: who uses it, and what is not the same.
+        found: Vec<String>,
+    },
     /// The record was sent, and whether it is there is not known.
     #[error("the record was sent, and may be in Vault: {0}")]
     MaybeRecorded(String),
@@ -67,8 +76,8 @@ pub(crate) enum HandoverStop {
         /// What stood in the way.
         why: String,
     },
-    /// Mirrored, and not settled.
-    #[error("mirrored, not settled: {0}")]
+    /// Mirrored, and not settled: an old value could still come back.
+    #[error("mirrored, not settled, so do not rotate yet: {0}")]
     NotSettled(String),
 }
 
@@ -86,8 +95,12 @@ impl HandoverStop {
             | Self::NotApproved { .. }
             | Self::Declined
             | Self::Interrupted
-            | Self::NotReadBack(_) => StopKind::BeforeRecord,
-            Self::MaybeRecorded(_) | Self::NotMirrored { .. } | Self::NotSettled(_) => StopKind::Underway,
+            | Self::NotReadBack(_)
+            | Self::Slipped { when: When::Recording, .. } => StopKind::BeforeRecord,
+            Self::MaybeRecorded(_)
+            | Self::NotMirrored { .. }
+            | Self::NotSettled(_)
+            | Self::Slipped { when: When::Settling, .. } => StopKind::Underway,
         }
     }
 
@@ -103,6 +116,7 @@ impl HandoverStop {
             | Self::Declined
             | Self::Interrupted
             | Self::Vault { .. }
+            | Self::Slipped { .. }
             | Self::MaybeRecorded(_)
             | Self::NotMirrored { .. }
             | Self::NotSettled(_) => false,
@@ -135,15 +149,21 @@ impl HandoverStop {
             Self::Preflight(_) => format!("make that so, then `{again}`"),
             Self::NotApproved { .. } => "look at the plan again (`--plan`), and approve that one".to_owned(),
             Self::Declined => format!("nothing was changed; `{again}` asks again"),
+            Self::Slipped { when: When::Recording, .. } => format!(
+                "let Argo CD sync the commit that is handed over, or hand over the one that it uses; where what is handed \
+                 over is right all the same, list the Secrets in `handover.acceptChanged` of regent.yaml; then `{again}`"
+            ),
+            Self::Slipped { when: When::Settling, .. } => format!(
+                "Vault has what was handed over: bring what is newer to Vault by hand, list the Secrets in \
+                 `handover.acceptChanged` of regent.yaml, and `{again}` with that commit"
+            ),
             Self::NotReadBack(_) => format!("who else writes there? Then `{again}`"),
             Self::Interrupted | Self::MaybeRecorded(_) | Self::NotMirrored { .. } => {
                 format!("`{again}` goes on from here")
             }
-            Self::NotSettled(_) => {
-                "`regent refresh` makes Argo CD ask again; what it cached before it forgets after a day \
-                                    (`reposerver.repo.cache.expiration`)"
-                    .to_owned()
-            }
+            Self::NotSettled(_) => format!(
+                "`{again}` goes on from here; `--skip-app` and `--settle-without` leave behind by name what cannot be had"
+            ),
         }
     }
 }
@@ -192,7 +212,7 @@ fn after(stop: &Stop, again: &str) -> String {
     }
 }
 
-pub(super) fn stopped(stop: HandoverStop) -> Failure {
+pub(in crate::command) fn stopped(stop: HandoverStop) -> Failure {
     let way_out = stop.way_out();
     Failure::Handover { stop: Box::new(stop), way_out }
 }

@@ -12,24 +12,21 @@ use regent_core::name::{AuthorityName, Epoch, HandoverId, SecretName};
 use regent_sops::Plaintext;
 
 use super::stop::{HandoverStop, stopped};
-use crate::cli::{HandoverArgs, VaultArgs, VaultAuthArg};
+use crate::cli::{VaultArgs, VaultAuthArg};
 use crate::failure::Failure;
 use crate::output;
 use crate::vault::{Creation, KeyPath, Login, NewKey, Of, Present, Reading, Token, Vault, VaultAccess, VaultError};
 
 /// As whom Vault is asked.
-pub(super) fn login(args: &VaultArgs) -> Result<Login, Failure> {
+pub(in super::super) fn login(args: &VaultArgs) -> Result<Login, Failure> {
     let named = |default: &str| args.mount.clone().unwrap_or_else(|| default.to_owned());
     let role = || {
         let missing = || Failure::Usage("`--vault-auth` expects `--vault-role ROLE`".to_owned());
         args.role.clone().ok_or_else(missing)
     };
     let token = || {
-        let missing = || {
-            Failure::Usage(
-                "`regent handover` asks Vault: `--vault-token-file FILE`, or `--vault-auth METHOD`".to_owned(),
-            )
-        };
+        let missing =
+            || Failure::Usage("Vault is asked: `--vault-token-file FILE`, or `--vault-auth METHOD`".to_owned());
         Token::read(args.token_file.as_deref().ok_or_else(missing)?)
     };
     let jwt = |mount: &str| Ok(Login::Jwt { mount: named(mount), role: role()?, file: args.jwt_file.clone() });
@@ -42,36 +39,38 @@ pub(super) fn login(args: &VaultArgs) -> Result<Login, Failure> {
 }
 
 /// The Vault of a handover.
-pub(super) struct InVault {
-    pub(super) vault: Vault,
+pub(in super::super) struct InVault {
+    pub(in super::super) vault: Vault,
     address: String,
 }
 
 impl InVault {
-    pub(super) fn connect(place: &WitnessedVault, login: Login, args: &HandoverArgs) -> Result<Self, Failure> {
-        let access = VaultAccess {
-            login,
-            patience: Duration::from_secs(args.vault.patience),
-            concurrency: usize::from(args.concurrency),
-        };
+    pub(in super::super) fn connect(
+        place: &WitnessedVault,
+        login: Login,
+        args: &VaultArgs,
+        at_once: u8,
+    ) -> Result<Self, Failure> {
+        let access =
+            VaultAccess { login, patience: Duration::from_secs(args.patience), concurrency: usize::from(at_once) };
         Ok(Self { vault: Vault::connect(place, access)?, address: place.address.clone() })
     }
 
-    pub(super) fn failed(&self, problem: VaultError) -> Failure {
+    pub(in super::super) fn failed(&self, problem: VaultError) -> Failure {
         stopped(HandoverStop::Vault { address: self.address.clone(), problem })
     }
 
     /// Which Vault this is. No token is sent before the node has answered as the active one.
-    pub(super) async fn site(
+    pub(in super::super) async fn site(
         &self,
         place: &WitnessedVault,
         clusters: Option<&Clusters>,
-        args: &HandoverArgs,
+        ephemeral: bool,
     ) -> Result<Site, Failure> {
         let failed = |problem| self.failed(problem);
         let active = self.vault.active().await.map_err(failed)?;
         let storage = self.vault.storage().await.map_err(failed)?;
-        if storage == "inmem" && !args.allow_ephemeral_storage {
+        if storage == "inmem" && !ephemeral {
             return Err(stopped(HandoverStop::Preflight(vec![
                 "this Vault keeps everything in memory, and forgets it when it stops (`--allow-ephemeral-storage`)"
                     .to_owned(),
@@ -93,7 +92,7 @@ impl InVault {
 
     /// What the record's key says, and what lies beside it; where the copies are now is left to [`Self::keys_now`]. A record that
     /// the witnesses tell of is looked for longer than a standby lags behind.
-    pub(super) async fn record(
+    pub(in super::super) async fn record(
         &self,
         name: &AuthorityName,
         epoch: Epoch,
@@ -171,8 +170,16 @@ impl InVault {
     }
 
     /// Where every recorded copy is now.
-    pub(super) async fn keys_now(&self, record: &Record) -> Result<BTreeMap<SecretName, KeyNow>, String> {
-        let prefix = &record.site.vault.place.prefix;
+    pub(in super::super) async fn keys_now(&self, record: &Record) -> Result<BTreeMap<SecretName, KeyNow>, String> {
+        self.keys_of(record.copied(), &record.site.vault.place.prefix).await
+    }
+
+    /// Where these copies are now.
+    pub(in super::super) async fn keys_of(
+        &self,
+        names: BTreeSet<SecretName>,
+        prefix: &str,
+    ) -> Result<BTreeMap<SecretName, KeyNow>, String> {
         let one = async |name: SecretName| {
             let key = KeyPath::secret(prefix, &name).map_err(told)?;
             let now = match (self.vault.metadata(&key).await.map_err(told)?, self.vault.read(&key).await.map_err(told)?)
@@ -187,12 +194,11 @@ impl InVault {
             };
             Ok((name, now))
         };
-        let names: Vec<SecretName> = record.copied().into_iter().collect();
         stream::iter(names).map(one).buffer_unordered(AT_ONCE).try_collect().await
     }
 
     /// Appends what a person decided about a record, once.
-    pub(super) async fn append(
+    pub(in super::super) async fn append(
         &self,
         name: &AuthorityName,
         amendment: &Amendment,
@@ -219,7 +225,11 @@ impl InVault {
     }
 
     /// Creates a key, and gives what was there before where it is not ours.
-    async fn put_once(&self, key: &KeyPath, fields: &BTreeMap<String, String>) -> Result<Option<Present>, Failure> {
+    pub(in super::super) async fn put_once(
+        &self,
+        key: &KeyPath,
+        fields: &BTreeMap<String, String>,
+    ) -> Result<Option<Present>, Failure> {
         let failed = |problem| self.failed(problem);
         let fields: Vec<_> =
             fields.iter().map(|(key, text)| (key.as_str(), Plaintext::new(text.clone().into_bytes()))).collect();
@@ -238,39 +248,44 @@ impl InVault {
         }
     }
 
-    /// What would fail later, or must not be: the token may create and read, and change nothing that exists.
-    pub(super) async fn preflight(&self, plan: &Plan) -> Result<(), Failure> {
+    /// What would fail later, or must not be: the token may create and read the copies and what is written `besides`, and
+    /// change nothing that exists.
+    pub(in super::super) async fn preflight(&self, plan: &Plan, besides: KeyPath) -> Result<(), Failure> {
         let failed = |problem| self.failed(problem);
         let prefix = &plan.site.vault.place.prefix;
         let copied = plan.entries.iter().filter(|entry| entry.path.is_some());
         let mut keys: Vec<KeyPath> =
             copied.map(|entry| KeyPath::secret(prefix, &entry.name)).collect::<Result<_, _>>().map_err(failed)?;
-        keys.push(KeyPath::record(&plan.name, plan.epoch).map_err(failed)?);
+        keys.push(besides);
+        // Vault weighs the policies anew for every path, which takes longer than to read it: so it does several at once.
+        let questions = Of::ALL.into_iter().flat_map(|of| keys.chunks(PATHS_AT_ONCE).map(move |some| (of, some)));
+        let answers: Vec<Vec<BTreeSet<String>>> = stream::iter(questions)
+            .map(async |(of, some)| self.vault.may(of, some).await)
+            .buffered(AT_ONCE)
+            .try_collect()
+            .await
+            .map_err(failed)?;
+        let rights: Vec<BTreeSet<String>> = answers.into_iter().flatten().collect();
         let mut problems = Vec::new();
-        for some in keys.chunks(PATHS_AT_ONCE) {
-            let data = self.vault.may(Of::Data, some).await.map_err(failed)?;
-            let metadata = self.vault.may(Of::Metadata, some).await.map_err(failed)?;
-            let mut ends = Vec::new();
-            for of in [Of::Delete, Of::Undelete, Of::Destroy] {
-                ends.push(self.vault.may(of, some).await.map_err(failed)?);
+        for (position, key) in keys.iter().enumerate() {
+            let may = |of: Of, word: &str| {
+                let kind = Of::ALL.iter().position(|kind| *kind == of);
+                kind.and_then(|kind| rights.get(kind * keys.len() + position)).is_some_and(|may| may.contains(word))
+            };
+            let mut too_much: Vec<&str> =
+                TOO_MUCH.into_iter().filter(|word| may(Of::Data, word) || may(Of::Metadata, word)).collect();
+            let ends = [Of::Delete, Of::Undelete, Of::Destroy];
+            if ends.into_iter().any(|of| may(of, "update") || may(of, "create")) && too_much.is_empty() {
+                too_much.push("delete versions of");
             }
-            for (position, key) in some.iter().enumerate() {
-                let may = |of: &[BTreeSet<String>], word: &str| of.get(position).is_some_and(|may| may.contains(word));
-                let mut too_much: Vec<&str> =
-                    TOO_MUCH.into_iter().filter(|word| may(&data, word) || may(&metadata, word)).collect();
-                if ends.iter().any(|of| may(of, "update") || may(of, "create")) && too_much.is_empty() {
-                    too_much.push("delete versions of");
-                }
-                let mut lacks: Vec<&str> = ["create", "read"].into_iter().filter(|word| !may(&data, word)).collect();
-                if !may(&metadata, "read") && lacks.is_empty() {
-                    lacks.push("read the metadata of");
-                }
-                if !too_much.is_empty() {
-                    problems
-                        .push(format!("the token may {} `{key}`, and a handover only creates", too_much.join(" and ")));
-                } else if !lacks.is_empty() {
-                    problems.push(format!("the token may not {} `{key}`", lacks.join(" or ")));
-                }
+            let mut lacks: Vec<&str> = ["create", "read"].into_iter().filter(|word| !may(Of::Data, word)).collect();
+            if !may(Of::Metadata, "read") && lacks.is_empty() {
+                lacks.push("read the metadata of");
+            }
+            if !too_much.is_empty() {
+                problems.push(format!("the token may {} `{key}`, and a handover only creates", too_much.join(" and ")));
+            } else if !lacks.is_empty() {
+                problems.push(format!("the token may not {} `{key}`", lacks.join(" or ")));
             }
         }
         if let Some(after) = self.vault.delete_version_after().await.map_err(failed)?
@@ -291,7 +306,7 @@ impl InVault {
     }
 
     /// Gives a token of our own back. Nobody waits long for that.
-    pub(super) async fn give_back(&self) {
+    pub(in super::super) async fn give_back(&self) {
         match tokio::time::timeout(LEAVES_WITHIN, self.vault.leave()).await {
             Ok(Ok(())) => {}
             Ok(Err(problem)) => output::note(format_args!("the token was not revoked, and ends by itself: {problem}")),
@@ -312,8 +327,8 @@ const MOST_REBOUND: usize = 64;
 /// Problems told at once; a wrong policy is wrong for every key.
 const MOST_TOLD: usize = 5;
 
-/// Paths asked about in one request: OpenBao takes 1000 strings.
-const PATHS_AT_ONCE: usize = 500;
+/// Paths asked about in one request; OpenBao takes 1000 strings. Few, so that several requests share the work.
+const PATHS_AT_ONCE: usize = 100;
 
 /// Requests under way where nothing else says.
 const AT_ONCE: usize = 16;
@@ -330,7 +345,7 @@ pub(super) fn version(present: &Present) -> Result<u32, String> {
 }
 
 /// The fields of a record, which is no secret. One that goes by itself is none.
-fn texts(present: Present) -> Result<BTreeMap<String, String>, String> {
+pub(in super::super) fn texts(present: Present) -> Result<BTreeMap<String, String>, String> {
     if !present.deletion_time.is_empty() {
         return Err("it goes by itself (`delete_version_after`)".to_owned());
     }
