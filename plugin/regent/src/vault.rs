@@ -1,7 +1,8 @@
 //! Vault and OpenBao, as far as a handover needs them: about ten endpoints, and one write to a key.
 //!
 //! What the client rests on, whoever calls it:
-//! - A key is created or left alone. The one body that goes to a data route holds `options.cas = 0` (`kv.rs`).
+//! - A key is created or left alone: what goes to its data route holds `options.cas = 0` (`kv.rs`). One key is counted up,
+//!   the heartbeat of `regent verify`.
 //! - An answer counts only for exactly what it says; everything else is an error (`answer.rs`). Redirects are never
 //!   followed: a token would go along.
 //! - A read sees at least what this client wrote: standbys answer reads from what they have seen so far, so each request
@@ -41,7 +42,7 @@ use zeroize::Zeroizing;
 pub(crate) use self::answer::{Active, Created, Store, VaultError};
 use self::answer::{Data, Route, refusal};
 use self::environment::Environment;
-pub(crate) use self::kv::{Creation, KeyMetadata, KeyPath, NewKey, Present, Reading};
+pub(crate) use self::kv::{Creation, KeyMetadata, KeyPath, NewKey, NextBeat, Present, Reading};
 pub(crate) use self::login::{Login, Token};
 use crate::config;
 use crate::failure::{Failure, innermost};
@@ -195,6 +196,17 @@ impl Vault {
         }
     }
 
+    /// Counts one heartbeat. `false` where another run has counted it, or an earlier try of this one whose answer was lost: a
+    /// read tells the count.
+    pub(crate) async fn beat(&self, next: &NextBeat) -> Result<bool, VaultError> {
+        let question = Question::post(&self.url("data", next.key()), next.body());
+        match self.ask(&question, |status, body| answer::written(status, body, next.version())).await {
+            Ok(_) => Ok(true),
+            Err(VaultError::Conflict) => Ok(false),
+            Err(problem) => Err(problem),
+        }
+    }
+
     /// Reads the newest version of a key.
     pub(crate) async fn read(&self, key: &KeyPath) -> Result<Reading, VaultError> {
         let question = Question { limit: key.limit, ..Question::get(&self.url("data", key)) };
@@ -336,6 +348,8 @@ pub(crate) enum Of {
 }
 
 impl Of {
+    pub(crate) const ALL: [Self; 5] = [Self::Data, Self::Metadata, Self::Delete, Self::Undelete, Self::Destroy];
+
     fn as_str(self) -> &'static str {
         match self {
             Self::Data => "data",

@@ -75,8 +75,8 @@ pub(crate) enum VaultError {
     /// More strings than OpenBao takes in one request.
     #[error("there are too many keys for one request (400)")]
     TooManyStrings,
-    /// A write was answered, but not with the first version of a key.
-    #[error("it did not create a first version: {0}")]
+    /// A write was answered, but not with the version of a key that it makes.
+    #[error("it did not create that version: {0}")]
     NotCreated(&'static str),
     /// A success without what belongs into it.
     #[error("its answer lacks {0}")]
@@ -342,6 +342,11 @@ pub(crate) struct Created {
 /// Takes the answer to a write with `cas=0` for exactly what it says. A KV store of version 1 answers 204, and has
 /// overwritten; a warning tells that something of the request was ignored, which may be the `cas`.
 pub(super) fn created(status: u16, body: &[u8]) -> Result<Created, VaultError> {
+    written(status, body, 1)
+}
+
+/// The answer to a write that makes this version of a key.
+pub(super) fn written(status: u16, body: &[u8], version: u64) -> Result<Created, VaultError> {
     #[derive(Deserialize)]
     struct Written {
         data: Option<Made>,
@@ -365,8 +370,8 @@ pub(super) fn created(status: u16, body: &[u8]) -> Result<Created, VaultError> {
     if warnings.is_some() {
         return Err(VaultError::NotCreated("it warns of something in the request"));
     }
-    if written.version != 1 {
-        return Err(VaultError::NotCreated("it is a later version"));
+    if written.version != version {
+        return Err(VaultError::NotCreated("it is another version"));
     }
     if !written.deletion_time.is_empty() || written.destroyed {
         return Err(VaultError::NotCreated("the mount or the key deletes it by itself (`delete_version_after`)"));

@@ -1,8 +1,8 @@
 //! Keys of the KV store: what they are called, how one is created, what a read says.
 //!
-//! The one write is a creation: [`NewKey`] makes the only body that this program sends to a data route, and it holds
-//! `options.cas = 0` and no way around it. `cas` anywhere else, also in the query, is ignored by Vault, which then
-//! overwrites.
+//! Keys are created and never changed: [`NewKey`] makes the only body that this program sends to the data route of a key that
+//! was named to it, and it holds `options.cas = 0` and no way around it. `cas` anywhere else, also in the query, is ignored by
+//! Vault, which then overwrites. The one key that is updated is the heartbeat, and [`NextBeat`] can name no other.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -43,6 +43,11 @@ impl KeyPath {
     /// The place of a handover record.
     pub(crate) fn record(name: &AuthorityName, epoch: Epoch) -> Result<Self, VaultError> {
         Self::parse(&Record::path(name, epoch), MAX_RECORD_BYTES)
+    }
+
+    /// The place of an authority's heartbeat.
+    pub(crate) fn heartbeat(name: &AuthorityName) -> Result<Self, VaultError> {
+        Self::parse(&format!("regent/{name}/heartbeat"), MAX_AMENDMENT_BYTES)
     }
 
     /// A key below a record, which says where else it counts.
@@ -114,6 +119,36 @@ impl NewKey {
     /// The same buffer, not a copy of it.
     pub(super) fn body(&self) -> Bytes {
         self.body.clone()
+    }
+}
+
+/// The request that counts one heartbeat: it makes the next version of that one key, or nothing.
+pub(crate) struct NextBeat {
+    key: KeyPath,
+    /// The version that is there now; 0 for none.
+    after: u64,
+}
+
+impl NextBeat {
+    /// The one after this version of the authority's heartbeat.
+    pub(crate) fn after(version: u64, name: &AuthorityName) -> Result<Self, VaultError> {
+        Ok(Self { key: KeyPath::heartbeat(name)?, after: version })
+    }
+
+    /// Where it goes.
+    pub(super) fn key(&self) -> &KeyPath {
+        &self.key
+    }
+
+    /// The version that it makes.
+    pub(crate) fn version(&self) -> u64 {
+        self.after + 1
+    }
+
+    /// The count is the version; the contents say to people whose key it is.
+    pub(super) fn body(&self) -> Bytes {
+        let body = format!(r#"{{"options":{{"cas":{}}},"data":{{"writtenBy":"regent verify"}}}}"#, self.after);
+        Bytes::from(body)
     }
 }
 

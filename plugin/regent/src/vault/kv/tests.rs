@@ -24,6 +24,18 @@ fn a_creation_cannot_be_said_without_cas_0_in_its_place() {
 }
 
 #[test]
+fn a_heartbeat_is_the_next_version_of_its_own_key() {
+    let prod = AuthorityName::parse("prod").unwrap();
+    for after in [0, 1, 41] {
+        let next = NextBeat::after(after, &prod).unwrap();
+        let body: Value = serde_json::from_slice(&next.body()).unwrap();
+        assert_eq!(body, json!({ "options": { "cas": after }, "data": { "writtenBy": "regent verify" } }));
+        // vault.md 3.5.
+        assert_eq!((next.key().as_str(), next.version()), ("regent/prod/heartbeat", after + 1));
+    }
+}
+
+#[test]
 fn bytes_that_are_no_text_are_not_sent() {
     let value = Plaintext::new(b"REGENT-CANARY \xff".to_vec());
     let problem = NewKey::new([("k", &value)]).err().unwrap();
