@@ -512,7 +512,7 @@ impl Admitted {
         };
         let Observed { evidence, holder, at } = observed;
         let ruling = authority::rule(&root.bootstrap, &place, holder, evidence.documents_of(holder));
-        let ruling = ruling.map_err(Refusal::from)?;
+        let ruling = ruling.map_err(Refusal::from)?.settled_by(evidence);
         let none = Keyring::default();
         let (keyring, stubs) = match ruling.mode() {
             Mode::Values | Mode::Unasked => (self.loaded.keyring(self.position)?, false),

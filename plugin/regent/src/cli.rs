@@ -1,5 +1,12 @@
 //! What one can type, and the help that teaches it.
 
+mod import;
+mod settle;
+mod verify;
+
+pub(crate) use self::import::ImportArgs;
+pub(crate) use self::settle::SettleArgs;
+pub(crate) use self::verify::VerifyArgs;
 use crate::config::{self, ENVIRONMENT, REGENT_CONFIG};
 use crate::failure::EXIT_CODES;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint, value_parser};
@@ -79,6 +86,21 @@ pub(crate) enum Command {
     /// Vault is ever overwritten. It may be stopped anywhere and run again, by anybody, from any machine: it goes on.
     #[command(after_long_help = HANDOVER_EXAMPLES)]
     Handover(Box<HandoverArgs>),
+    /// Bring a document that came after the handover into Vault.
+    ///
+    /// A front door refuses a revision with an encrypted document that the handover does not list. This creates its value in
+    /// Vault or finds it there, writes an entry beside the handover record, and adds it to the list in the authority's status;
+    /// it is a stub from then on. The value goes to Vault and nowhere else. It may be stopped anywhere and run again.
+    #[command(after_long_help = import::EXAMPLES)]
+    Import(Box<ImportArgs>),
+    /// Tell whether everything is still as the handover left it.
+    ///
+    /// Compares Vault's record with the witnesses (and mirrors one that is not mirrored), its copies with the record, live
+    /// Secrets with the copies, and a heartbeat that it counts in Vault with what was seen before: an older backup of Vault is
+    /// told by it. With `--repo` a revision is rendered and must hold no value, and permanent documents must be Vault's. Names
+    /// and counts are told, never values.
+    #[command(after_long_help = verify::EXAMPLES)]
+    Verify(Box<VerifyArgs>),
     /// Let Git rule again after Vault was lost: raise the epoch. For break-glass.
     ///
     /// Only where regent.yaml asks for it in a commit: `epoch` raised by one, `supersedes` the handover that rules. Refused
@@ -441,6 +463,22 @@ pub(crate) struct InitArgs {
     /// Make what belongs to an existing authority and is missing: accounts, rights, the lock. It is not touched itself.
     #[arg(long)]
     pub(crate) complete: bool,
+    /// The cluster is lost, and Vault is not: begin with vault, straight from its handover record.
+    ///
+    /// No value of Git is rendered in between. As an administrator; the witnesses are written as the account
+    /// `regent-handover-NAME`, which this identity must be able to impersonate. The token must be able to read the record and
+    /// what lies beside it, and with `--adopt` to create there.
+    #[arg(long, conflicts_with_all = ["moves", "complete", "no_vault_yet"], requires = "vault_token_file", group = "from_record", help_heading = "Vault")]
+    pub(crate) from_vault: bool,
+    /// The target of a hub is lost, and Vault is not: give the new one its copy of the Authority, and the lock.
+    ///
+    /// As `--from-vault`, where the hub says vault already. Its Authority keeps the uid of the cluster that was.
+    #[arg(long, conflicts_with_all = ["moves", "complete", "no_vault_yet"], group = "from_record", help_heading = "Vault")]
+    #[arg(requires_all = ["vault_token_file", "target_context"])]
+    pub(crate) target_only: bool,
+    /// Take this handover over for a cluster that was rebuilt.
+    #[arg(long, value_name = "ID", requires = "from_record", help_heading = "Vault")]
+    pub(crate) adopt: Option<String>,
     /// Show what would be written, and write nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -488,6 +526,14 @@ pub(crate) struct VaultArgs {
     /// Where the method is mounted below `auth/`; by default as it is called.
     #[arg(long = "vault-auth-mount", value_name = "PATH")]
     pub(crate) mount: Option<String>,
+}
+
+impl VaultArgs {
+    /// With a token that somebody made, and nothing else out of the ordinary.
+    pub(crate) fn with_token(token_file: Option<PathBuf>) -> Self {
+        let (role, jwt_file, mount) = (None, PathBuf::new(), None);
+        Self { auth: VaultAuthArg::Token, token_file, role, jwt_file, patience: 90, mount }
+    }
 }
 
 /// Ways into Vault.
@@ -539,6 +585,8 @@ pub(crate) struct HandoverArgs {
     /// Accept this Vault as the one of the record, although it has another identity.
     #[arg(long, help_heading = "Decisions")]
     pub(crate) accept_vault_identity: bool,
+    #[command(flatten)]
+    pub(crate) settle: SettleArgs,
     /// Print what has to be created first in Vault and in the cluster, as commands, and ask nobody.
     ///
     /// Policies, roles and rights with the names of this root. `--vault-auth` chooses the login; keys and a store are not needed.
@@ -776,6 +824,8 @@ impl Cli {
             Command::Status(args) => Some(&mut args.store.config),
             Command::Init(args) => Some(&mut args.store.config),
             Command::Handover(args) => Some(&mut args.store.config),
+            Command::Import(args) => Some(&mut args.store.config),
+            Command::Verify(args) => Some(&mut args.store.config),
             Command::Rebootstrap(args) => Some(&mut args.store.config),
             Command::Restore(args) => Some(&mut args.store.config),
             Command::Refresh(args) => Some(&mut args.config),
@@ -861,6 +911,7 @@ Examples:
   regent init clusters/prod --context prod --vault-token-file token   asks Vault for a record first
   regent init clusters/eu --context hub --target-context eu           the Secrets live elsewhere
   regent init clusters/prod --context prod --complete                 makes what is missing
+  regent init clusters/prod --context prod --from-vault --vault-token-file token
   regent init clusters/prod --context prod --move --as me --as-group regent:break-glass
 
 First, once a cluster: `kubectl apply --server-side -k manifests/cluster`.";

@@ -3,6 +3,7 @@ mod completions;
 mod crd;
 mod explain;
 mod handover;
+mod import;
 mod init;
 mod lint;
 mod new;
@@ -15,8 +16,10 @@ mod restore;
 mod root;
 mod serve;
 mod status;
+mod verify;
 
 pub(crate) use self::handover::HandoverStop;
+pub(crate) use self::import::ImportStop;
 use crate::cli::{Cli, Command};
 use crate::failure::Failure;
 use std::io::{IsTerminal as _, Write as _};
@@ -63,6 +66,8 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Status(args) => status::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Handover(args) => handover::run(&args),
+        Command::Import(args) => import::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Rebootstrap(args) => rebootstrap::run(&args),
         Command::Restore(args) => restore::run(&args),
         Command::Refresh(args) => refresh::run(&args),

@@ -1,13 +1,14 @@
 //! Every failure once: exit code, stable name, public sentence, way out. The only file that knows codes.
 
 use crate::cluster::ClusterError;
-use crate::command::HandoverStop;
+use crate::command::{HandoverStop, ImportStop};
 use crate::source::git::{RemoteProblem, SignatureProblem};
 use crate::source::tar::UploadProblem;
 use regent_core::authority::{AuthorityRefusal, Rule};
 use regent_core::files::{FileProblem, FilesError};
 use regent_core::handover::decide::{Stop, StopKind};
 use regent_core::handover::plan::PlanRefusal;
+use regent_core::import::ImportRefusal;
 use regent_core::rebootstrap::RebootstrapRefusal;
 use regent_core::restore::RestoreRefusal;
 use regent_core::rules::RuleRefusal;
@@ -111,6 +112,22 @@ pub(crate) enum Failure {
     /// `handover` stops where it is, and nothing is lost.
     #[error("{stop}")]
     Handover {
+        /// Why.
+        stop: Box<HandoverStop>,
+        /// The command that goes on.
+        way_out: String,
+    },
+    /// `import` stops where it is, and nothing is lost.
+    #[error("{stop}")]
+    Import {
+        /// Why.
+        stop: Box<ImportStop>,
+        /// The command that goes on.
+        way_out: String,
+    },
+    /// `init --from-vault` stops where it is.
+    #[error("{stop}")]
+    FromVault {
         /// Why.
         stop: Box<HandoverStop>,
         /// The command that goes on.
@@ -273,12 +290,14 @@ pub(crate) enum Code {
     Conflict,
     Preflight,
     Approval,
+    Changed,
     Interrupted,
     Lost,
     Replaced,
     Record,
     OtherPlace,
     Unmirrored,
+    Import,
     Config,
     Files,
     Object,
@@ -448,7 +467,9 @@ impl Failure {
         if let Self::NotReady { way_out, .. }
         | Self::Rebootstrap { way_out, .. }
         | Self::Restore { way_out, .. }
-        | Self::Handover { way_out, .. } = self
+        | Self::Handover { way_out, .. }
+        | Self::Import { way_out, .. }
+        | Self::FromVault { way_out, .. } = self
         {
             return way_out.clone();
         }
@@ -486,6 +507,8 @@ impl Failure {
             Self::Rebootstrap { refusal, .. } => of_rebootstrap(refusal),
             Self::Restore { refusal, .. } => of_restore(refusal),
             Self::Handover { stop, .. } => of_handover(stop),
+            Self::Import { stop, .. } => of_import(stop),
+            Self::FromVault { stop, .. } => of_vault(stop),
             Self::Exists { .. } => (Code::Exists, Exit::Refused),
             Self::Closed { .. } => (Code::Closed, Exit::Refused),
             Self::Plugin { .. } => (Code::Plugin, Exit::Refused),
@@ -661,12 +684,46 @@ fn of_handover(stop: &HandoverStop) -> (Code, Exit) {
         HandoverStop::Vault { .. } => Code::Vault,
         HandoverStop::Preflight(_) | HandoverStop::NotReadBack(_) => Code::Preflight,
         HandoverStop::NotApproved { .. } | HandoverStop::Declined => Code::Approval,
+        HandoverStop::Slipped { .. } => Code::Changed,
         HandoverStop::Interrupted => Code::Interrupted,
         HandoverStop::MaybeRecorded(_) | HandoverStop::NotMirrored { .. } | HandoverStop::NotSettled(_) => {
             Code::Unmirrored
         }
     };
     (code, exit)
+}
+
+fn of_import(stop: &ImportStop) -> (Code, Exit) {
+    match stop {
+        ImportStop::Refused(refusal) => match refusal {
+            ImportRefusal::Authority(refusal) => of_authority(refusal),
+            ImportRefusal::GitRules { .. }
+            | ImportRefusal::Full
+            | ImportRefusal::LongPath { .. }
+            | ImportRefusal::NoDocument { .. } => (Code::Import, Exit::Refused),
+            ImportRefusal::ListUnreadable => (Code::Import, Exit::Authority),
+            ImportRefusal::Lost { .. } => (Code::Lost, Exit::Person),
+            ImportRefusal::Disagree { .. } => (Code::Record, Exit::Person),
+        },
+        ImportStop::Handover(stop) => of_vault(stop),
+        ImportStop::Unfinished(_) => (Code::Unmirrored, Exit::Underway),
+    }
+}
+
+/// A handover's stop where Vault rules already: there is no "as before" of Git.
+fn of_vault(stop: &HandoverStop) -> (Code, Exit) {
+    let (code, exit) = of_handover(stop);
+    match exit {
+        Exit::Stopped => (code, Exit::Refused),
+        Exit::Done
+        | Exit::Refused
+        | Exit::Usage
+        | Exit::Document
+        | Exit::Authority
+        | Exit::Person
+        | Exit::Underway
+        | Exit::Bug => (code, exit),
+    }
 }
 
 fn of_document(problem: &DocumentProblem) -> (Code, Exit) {
@@ -746,12 +803,14 @@ impl Code {
         Self::Conflict,
         Self::Preflight,
         Self::Approval,
+        Self::Changed,
         Self::Interrupted,
         Self::Lost,
         Self::Replaced,
         Self::Record,
         Self::OtherPlace,
         Self::Unmirrored,
+        Self::Import,
         Self::Config,
         Self::Files,
         Self::Object,
@@ -945,7 +1004,7 @@ impl Code {
             },
             Self::Vault => Entry {
                 name: "vault",
-                exits: &[Exit::Authority, Exit::Stopped],
+                exits: &[Exit::Refused, Exit::Authority, Exit::Stopped],
                 meaning: "Vault does not do what it was asked, or does not say whether it holds a handover record",
                 why: "A record means that Vault rules already, and a second start of Git's rule would overwrite what was \
                       rotated since. No answer is not a no.",
@@ -1051,7 +1110,7 @@ impl Code {
             },
             Self::Plan => Entry {
                 name: "plan",
-                exits: &[Exit::Stopped],
+                exits: &[Exit::Refused, Exit::Stopped],
                 meaning: "the root cannot be handed over as it is",
                 why: "Whatever Vault would not take, or would give back changed, is found before the first write: text that is \
                       none, more keys or bytes than a key of Vault holds, a place that Authority and regent.yaml do not agree on.",
@@ -1059,7 +1118,7 @@ impl Code {
             },
             Self::Conflict => Entry {
                 name: "conflict",
-                exits: &[Exit::Stopped],
+                exits: &[Exit::Refused, Exit::Stopped],
                 meaning: "Vault holds another value, or a deleted one, where a copy should go",
                 why: "A handover overwrites nothing. Which of two values is right only a person knows; what was deleted was \
                       deleted on purpose.",
@@ -1067,7 +1126,7 @@ impl Code {
             },
             Self::Preflight => Entry {
                 name: "preflight",
-                exits: &[Exit::Stopped],
+                exits: &[Exit::Refused, Exit::Stopped],
                 meaning: "something would fail in the middle of the handover, or a token may do more than hand over",
                 why: "All rights, the lock and every limit are tried before the first write. A token that can change what exists \
                       could undo the handover.",
@@ -1075,15 +1134,23 @@ impl Code {
             },
             Self::Approval => Entry {
                 name: "approval",
-                exits: &[Exit::Stopped],
+                exits: &[Exit::Refused, Exit::Stopped],
                 meaning: "the plan was not approved, or it is not the one that was",
                 why: "A handover cannot be taken back. The digest of a plan covers commit, documents, places in Vault, and whose \
                       value stands.",
                 way_out: "look at the plan (`--plan`), and approve that one (`--approve DIGEST`)",
             },
+            Self::Changed => Entry {
+                name: "changed",
+                exits: &[Exit::Stopped, Exit::Underway],
+                meaning: "Argo CD uses a commit whose encrypted files are not those that are handed over",
+                why: "A Secret would keep a value that Vault never got. What a person accepts stands in regent.yaml, where others \
+                      review it.",
+                way_out: "sync the commit that is handed over, or list the Secrets in `handover.acceptChanged`",
+            },
             Self::Interrupted => Entry {
                 name: "interrupted",
-                exits: &[Exit::Stopped],
+                exits: &[Exit::Refused, Exit::Stopped],
                 meaning: "somebody stopped the handover before the record",
                 why: "Copies that were made are inert until there is a record, and the next run finds them equal.",
                 way_out: "run `regent handover` again: it goes on from here",
@@ -1125,6 +1192,14 @@ impl Code {
                 meaning: "Vault rules already; the witnesses or the controllers do not all show it yet",
                 why: "The record is what moves authority. What follows repeats until it is done, from any machine.",
                 way_out: "run `regent handover` again: it goes on from here",
+            },
+            Self::Import => Entry {
+                name: "import",
+                exits: &[Exit::Refused, Exit::Authority],
+                meaning: "`regent import` brings encrypted documents into Vault that came after the handover, and nothing else",
+                why: "What is in the list is Vault's already, and what Git rules is handed over with everything else. The list \
+                      in the authority's status takes 256 documents.",
+                way_out: "name the document and a commit that has it; `regent status` shows who rules",
             },
             Self::Config => Entry {
                 name: "config",
@@ -1184,7 +1259,7 @@ impl Code {
                 meaning: "Vault rules, and the handover does not know this encrypted document",
                 why: "A Secret committed after the handover is in Git alone. Rendering it would give it the wrong owner; \
                       leaving it out would hide it.",
-                way_out: "put the value into Vault, and take the document out of the root",
+                way_out: "`regent import` puts its value into Vault and lists it; or take the document out of the root",
             },
             Self::Secret => Entry {
                 name: "secret",

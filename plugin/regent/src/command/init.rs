@@ -1,6 +1,7 @@
 //! `regent init`: the authority, created once and on purpose.
 
 mod cluster;
+mod from_vault;
 
 use super::render::place_of;
 use crate::cli::InitArgs;
@@ -34,6 +35,9 @@ pub(super) fn run(args: &InitArgs) -> Result<ExitCode, Failure> {
         name: file.display().to_string(),
         reason: "it does not exist; `regent new` writes one".to_owned(),
     })?;
+    if args.from_vault || args.target_only {
+        return from_vault::run(args, &store, config.as_ref(), &bootstrap, &place_of(&gathered, None));
+    }
     refuse_closed(&bootstrap, &file)?;
     // What would be refused right after `init` is refused before it: a second regent.yaml, above all (P0).
     let planned = Holder::Git { epoch: bootstrap.epoch, supersedes: bootstrap.supersedes.clone() };
@@ -132,16 +136,21 @@ fn witness_of(bootstrap: &Bootstrap, root: Option<String>) -> AuthorityWitness {
         epoch: bootstrap.epoch,
         supersedes: bootstrap.supersedes.clone(),
         root,
-        vault: bootstrap.vault.as_ref().map(|vault| WitnessedVault {
-            address: vault.address.clone(),
-            namespace: vault.namespace.clone(),
-            mount: vault.mount.clone(),
-            prefix: vault.prefix.clone(),
-        }),
+        vault: witnessed_vault(bootstrap),
         clusters: None,
         no_vault_yet: false,
         record: None,
     }
+}
+
+/// The place in Vault that `regent.yaml` names.
+fn witnessed_vault(bootstrap: &Bootstrap) -> Option<WitnessedVault> {
+    bootstrap.vault.as_ref().map(|vault| WitnessedVault {
+        address: vault.address.clone(),
+        namespace: vault.namespace.clone(),
+        mount: vault.mount.clone(),
+        prefix: vault.prefix.clone(),
+    })
 }
 
 /// What was found and what will be written.

@@ -161,7 +161,7 @@ impl Inputs {
         }
         if let (Some(bootstrap), Some(evidence), Some(holder)) = (&self.bootstrap, evidence, &holder) {
             let ruling = authority::rule(bootstrap, &place, holder, evidence.documents_of(holder));
-            return Ok((ruling.map_err(Refusal::from)?, Word::Store));
+            return Ok((ruling.map_err(Refusal::from)?.settled_by(evidence), Word::Store));
         }
         if args.reveal {
             return Err(Refusal::Unasked.into());

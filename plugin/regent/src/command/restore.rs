@@ -10,9 +10,9 @@ use std::process::ExitCode;
 
 use regent_core::authority::{self, Recheck, Ruling};
 use regent_core::emit::{Encoding, Manifest};
-use regent_core::evidence::Holder;
+use regent_core::evidence::{Holder, Reading};
 use regent_core::name::{HandoverId, SecretName};
-use regent_core::restore::{self, Facts, Live, Permitted, RestoreRefusal, Stale, VaultCopy};
+use regent_core::restore::{self, Asked, Facts, Live, Permitted, RestoreRefusal, Stale, VaultCopy};
 use regent_core::{Refusal, render};
 use regent_sops::Plaintext;
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ use crate::cli::RestoreArgs;
 use crate::cluster::{Cluster, ClusterError, block_on, secrets, witness};
 use crate::failure::Failure;
 use crate::output;
-use crate::vault::{self, Present, Reading, Token};
+use crate::vault::{self, Present, Reading as InVault, Token};
 
 pub(super) fn run(args: &RestoreArgs) -> Result<ExitCode, Failure> {
     let name = SecretName::parse(&args.secret).map_err(|bad| Failure::Usage(bad.to_string()))?;
@@ -34,8 +34,18 @@ pub(super) fn run(args: &RestoreArgs) -> Result<ExitCode, Failure> {
             || witness::read(&connected.witnesses, &root.bootstrap.name, std::slice::from_ref(&root.bootstrap.epoch));
         let evidence = read().await;
         let (holder, place) = (evidence.holder(), root.place(&evidence));
-        let permitted =
-            restore::permitted(&root.bootstrap, &place, &evidence, &connected.uids, &name).map_err(refused)?;
+        let near = [root.bootstrap.epoch];
+        let copy = if connected.is_hub() {
+            witness::read(&connected.target, &root.bootstrap.name, &near).await.authority
+        } else {
+            Reading::Absent
+        };
+        let copy = match &copy {
+            Reading::Present(copy) => Some(copy),
+            Reading::Absent | Reading::Unreadable(_) => None,
+        };
+        let asked = Asked { clusters: &connected.uids, copy };
+        let permitted = restore::permitted(&root.bootstrap, &place, &evidence, asked, &name).map_err(refused)?;
 
         // Opened, and held back until the decision.
         let ruling = Ruling::unasked();
@@ -50,7 +60,7 @@ pub(super) fn run(args: &RestoreArgs) -> Result<ExitCode, Failure> {
             bootstrap: &root.bootstrap,
             place: &place,
             evidence: &evidence,
-            clusters: &connected.uids,
+            asked,
             name: &name,
             live: if exists { Live::Present } else { Live::Absent },
             copy: &copy,
@@ -107,9 +117,9 @@ async fn vault_copy(
         return silent("no witness names its place");
     };
     match vault::copy(place, name, token).await {
-        Ok(Reading::Absent) => Ok(VaultCopy::Absent),
-        Ok(Reading::Deleted) => Ok(VaultCopy::Deleted),
-        Ok(Reading::Present(Present { fields, .. })) => {
+        Ok(InVault::Absent) => Ok(VaultCopy::Absent),
+        Ok(InVault::Deleted) => Ok(VaultCopy::Deleted),
+        Ok(InVault::Present(Present { fields, .. })) => {
             let encoding = root.bootstrap.secrets.encoding.get(name).copied();
             Ok(if manifest.has_fields(&fields, encoding) { VaultCopy::Same } else { VaultCopy::Different })
         }

@@ -14,32 +14,40 @@ use regent_core::Refusal;
 use regent_core::authority::AuthorityRefusal;
 use regent_core::bootstrap::Bootstrap;
 use regent_core::evidence::{AuthorityWitness, Clusters, Holds, Reading, RecordFacts, WitnessedVault};
-use regent_core::name::HandoverId;
+use regent_core::name::{Epoch, HandoverId};
 use regent_core::rules::RegentConfig;
+use regent_core::settle::ApplicationName;
 use serde_json::Value;
 
 use crate::cli::InitArgs;
-use crate::cluster::applications::{self, Application};
+use crate::cluster::applications::{self, Depth};
 use crate::cluster::installation::{self, Ensured, InForce, Named, Policy, Probe, authority_object, spec_of};
 use crate::cluster::lock::{DEFAULT_DOORS, lock};
 use crate::cluster::rights::DEFAULT_READER;
 use crate::cluster::witness::{self, authority_path};
 use crate::cluster::{Access, Cluster, ClusterError, block_on};
 use crate::command::refresh;
+use crate::command::root::Connected;
 use crate::failure::Failure;
 use crate::output;
 use crate::vault::{self, Record, Token};
 
 /// Everything that was looked at.
-struct Found {
-    witnesses: Cluster,
+pub(super) struct Found {
+    pub(super) witnesses: Cluster,
     target: Cluster,
     clusters: Clusters,
     policies: Vec<Policy>,
     vault: String,
-    applications: Vec<Application>,
+    pub(super) applications: Vec<ApplicationName>,
     readers: Vec<String>,
     doors: Vec<String>,
+}
+
+impl Found {
+    pub(super) fn connected(&self) -> Connected {
+        Connected { witnesses: self.witnesses.clone(), target: self.target.clone(), uids: self.clusters.clone() }
+    }
 }
 
 pub(super) fn run(
@@ -83,12 +91,19 @@ pub(super) fn run(
             bootstrap.name, bootstrap.epoch, bootstrap.name
         ))?;
         // Argo CD holds earlier failures for an hour.
-        applications::refresh(&found.witnesses, &found.applications, refresh::REFRESH_WITHIN, refresh::tell).await;
+        applications::refresh(
+            &found.witnesses,
+            &found.applications,
+            Depth::Hard,
+            refresh::REFRESH_WITHIN,
+            refresh::tell,
+        )
+        .await;
         Ok(ExitCode::SUCCESS)
     })
 }
 
-async fn gather(
+pub(super) async fn gather(
     args: &InitArgs,
     access: &Access,
     config: Option<&RegentConfig>,
@@ -217,20 +232,14 @@ async fn ask_vault(args: &InitArgs, bootstrap: &Bootstrap) -> Result<String, Fai
     if args.no_vault_yet {
         return Ok("not asked: there is none yet (`--no-vault-yet`)".to_owned());
     }
-    if args.complete || args.moves {
+    if args.complete || args.moves || args.from_vault || args.target_only {
         return Ok("not asked".to_owned());
     }
-    let Some(place) = bootstrap.vault.as_ref() else {
+    let Some(place) = super::witnessed_vault(bootstrap) else {
         return Err(Failure::Vault {
             address: "of regent.yaml".to_owned(),
             problem: "regent.yaml names no `vault:`".to_owned(),
         });
-    };
-    let place = WitnessedVault {
-        address: place.address.clone(),
-        namespace: place.namespace.clone(),
-        mount: place.mount.clone(),
-        prefix: place.prefix.clone(),
     };
     let Some(file) = &args.vault_token_file else {
         return Err(Failure::Vault { address: place.address, problem: "no token was given to ask with".to_owned() });
@@ -446,7 +455,7 @@ async fn born(cluster: &Cluster, bootstrap: &Bootstrap, object: &Value, dry: boo
 }
 
 /// Accounts and rights: harmless as long as there is no Authority.
-async fn belongings(found: &Found, bootstrap: &Bootstrap, epoch: regent_core::name::Epoch) -> Result<(), Failure> {
+pub(super) async fn belongings(found: &Found, bootstrap: &Bootstrap, epoch: Epoch) -> Result<(), Failure> {
     for object in installation::rights(&bootstrap.name, epoch, &found.readers) {
         made(&found.witnesses, &object).await?;
     }
@@ -454,7 +463,7 @@ async fn belongings(found: &Found, bootstrap: &Bootstrap, epoch: regent_core::na
 }
 
 /// The lock, after its Authority: without one nobody could write the Secrets.
-async fn locked(found: &Found, bootstrap: &Bootstrap) -> Result<(), Failure> {
+pub(super) async fn locked(found: &Found, bootstrap: &Bootstrap) -> Result<(), Failure> {
     for object in lock(&bootstrap.name, &found.doors) {
         made(&found.target, &object).await?;
     }

@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 
 use super::report::{is_secret, secret_name};
 use crate::cli::StatusArgs;
+use crate::cluster::authority::LEFT_BEHIND;
 use crate::cluster::installation::{self, Policy};
 use crate::cluster::witness::{self, authority_path};
 use crate::cluster::{Access, Cluster, ClusterError, block_on};
@@ -57,8 +58,17 @@ pub(super) struct Facts {
 /// What stands beside the witness in the Authority's object.
 pub(super) struct Noted {
     pub(super) tracking: Tracking,
-    /// Seconds since 1970.
+    /// When it was last counted, in seconds since 1970.
     pub(super) heartbeat: Option<u64>,
+    /// What the condition `Settled` says.
+    pub(super) settled: Option<Settled>,
+}
+
+/// What was noted of how it was settled.
+pub(super) struct Settled {
+    pub(super) message: String,
+    /// Whether a person left something behind, which the message names.
+    pub(super) left_behind: bool,
 }
 
 /// Identities that are still at hand.
@@ -140,8 +150,16 @@ async fn noted(cluster: &Cluster, name: &AuthorityName) -> Result<Option<Noted>,
     let object = cluster.get(&authority_path(name)).await.map_err(|error| error.to_string())?;
     Ok(object.map(|object| Noted {
         tracking: Tracking::of_metadata(&object["metadata"]),
-        heartbeat: object["status"]["heartbeat"].as_u64(),
+        heartbeat: object["status"]["heartbeat"]["time"].as_u64(),
+        settled: settled_of(&object),
     }))
+}
+
+fn settled_of(object: &Value) -> Option<Settled> {
+    let conditions = object["status"]["conditions"].as_array()?;
+    let settled = conditions.iter().find(|condition| condition["type"] == "Settled")?;
+    let message = settled["message"].as_str()?.to_owned();
+    Some(Settled { message, left_behind: settled["reason"] == LEFT_BEHIND })
 }
 
 fn copy_of(name: &AuthorityName, read: Result<Option<Value>, ClusterError>) -> Reading<AuthorityWitness> {

@@ -18,7 +18,7 @@ use regent_core::render::Class;
 use regent_core::survey::{Sealing, SurveyedDocument, SurveyedFile};
 use serde_json::{Value, json};
 
-use super::cluster::{Facts, Keys};
+use super::cluster::{Facts, Keys, Settled};
 use super::{Ruled, holder_in_words};
 use crate::cluster::installation::{InForce, Policy};
 use crate::cluster::witness::witness_name;
@@ -161,6 +161,9 @@ impl Report {
             },
             Ruled::Stubs => {
                 let then = match self.phase {
+                    Some(Phase::SteadyState) if self.settled().is_some_and(|settled| settled.left_behind) => {
+                        "no old value can come back but for what was left behind (see `settled`)"
+                    }
                     Some(Phase::SteadyState) => "no old value can come back, so rotation is safe",
                     Some(_) | None => "caches may still hold old values, so do not rotate yet",
                 };
@@ -542,7 +545,10 @@ impl Report {
         lines.push((
             "settled",
             match self.of_status(&facts.evidence.settled) {
-                Reading::Present(()) => "yes: no old value can come back".to_owned(),
+                Reading::Present(()) => match self.settled() {
+                    Some(settled) => format!("yes: {}", one_line(&settled.message)),
+                    None => "yes: no old value can come back".to_owned(),
+                },
                 Reading::Absent => "no".to_owned(),
                 Reading::Unreadable(why) => format!("unreadable, so no: {why}"),
             },
@@ -646,6 +652,11 @@ impl Report {
         }
     }
 
+    /// What was seen, and what was left behind.
+    fn settled(&self) -> Option<&Settled> {
+        self.facts.noted.as_ref().ok()?.as_ref()?.settled.as_ref()
+    }
+
     fn heartbeat(&self) -> Option<u64> {
         self.facts.noted.as_ref().ok()?.as_ref()?.heartbeat
     }
@@ -706,6 +717,8 @@ impl Report {
         };
         let clusters = witness.and_then(|witness| witness.clusters.as_ref());
         let heartbeat = self.heartbeat();
+        let mut settled = reading_as_json(&self.of_status(&facts.evidence.settled));
+        settled["message"] = json!(self.settled().map(|settled| &settled.message));
         json!({
             "headline": self.headline(),
             "recordedNotMirrored": self.not_mirrored(),
@@ -719,7 +732,7 @@ impl Report {
                     json["witness"] = json!(present(copy).map(witness_as_json));
                     json
                 }),
-                "settled": reading_as_json(&self.of_status(&facts.evidence.settled)),
+                "settled": settled,
                 "imported": imported,
                 "heartbeat": heartbeat.map(|at| json!({ "unix": at, "ageSeconds": facts.now.saturating_sub(at) })),
                 "tracking": tracking,

@@ -98,7 +98,7 @@ fn facts(evidence: Evidence) -> Facts {
     Facts {
         witnesses: "https://hub".to_owned(),
         target: None,
-        noted: Ok(Some(Noted { tracking: Tracking::default(), heartbeat: Some(1_000_000) })),
+        noted: Ok(Some(Noted { tracking: Tracking::default(), heartbeat: Some(1_000_000), settled: None })),
         witness_uid: Ok(UID.to_owned()),
         target_uid: Ok(UID.to_owned()),
         copy: None,
@@ -273,7 +273,7 @@ fn what_needs_a_person_is_a_warning_and_ends_with_1() {
             vault(),
             Box::new(|facts| {
                 let tracking = Tracking { argocd: Some("infra".to_owned()), flux: None };
-                facts.noted = Ok(Some(Noted { tracking, heartbeat: None }));
+                facts.noted = Ok(Some(Noted { tracking, heartbeat: None, settled: None }));
             }),
         ),
         ("other-cluster", git(), Box::new(|facts| facts.witness_uid = Ok("another".to_owned()))),
@@ -437,7 +437,7 @@ fn the_keys_of_the_json_are_these() {
         evidence.heartbeat evidence.heartbeat.ageSeconds evidence.heartbeat.unix
         evidence.imported evidence.imported.documents evidence.imported.reading evidence.imported.why
         evidence.root evidence.root.here evidence.root.recorded evidence.root.same
-        evidence.settled evidence.settled.reading evidence.settled.why
+        evidence.settled evidence.settled.message evidence.settled.reading evidence.settled.why
         evidence.tracking evidence.tracking.argocd evidence.tracking.flux
         evidence.vault evidence.vault.here evidence.vault.recorded evidence.vault.same
         exitCode headline
