@@ -127,29 +127,35 @@ class House:
         self.started = []
 
     def serve(self):
-        home = self.env["HOME"]
         self.redis_port, self.repo_port = free_port(), free_port()
         self.start("redis", "redis-server", "--bind", "127.0.0.1", "--port", self.redis_port,
                    "--save", "", "--appendonly", "no", "--dir", self.folder)
-        self.start("repo-server", self.peers / "argocd", "--disable-tls", "--client-ca-path=", "--address", "127.0.0.1",
-                   "--port", self.repo_port, "--metrics-address", "127.0.0.1", "--metrics-port", free_port(),
-                   "--redis", f"127.0.0.1:{self.redis_port}", "--plugin-use-manifest-generate-paths",
-                   "--loglevel", "warn",
-                   env={"ARGOCD_BINARY_NAME": "argocd-repo-server", "ARGOCD_GPG_ENABLED": "false",
-                        "ARGOCD_PLUGINSOCKFILEPATH": str(self.plugins), "ARGOCD_FAKE_IN_CLUSTER": "true",
-                        "ARGOCD_ASK_PASS_SOCK": f"{self.folder}/ask-pass.sock",
-                        "ARGOCD_TLS_DATA_PATH": home, "ARGOCD_SSH_DATA_PATH": home})
-        for port in (self.redis_port, self.repo_port):
-            until(f"port {port} answers", lambda port=port: answers_on(port))
+        self.start_repo_server(self.repo_port)
+        until(f"port {self.redis_port} answers", lambda: answers_on(self.redis_port))
         self.driver = Asker(self.peers / "argocd-driver", "-requests", "-server", f"127.0.0.1:{self.repo_port}",
                             env=self.env)
 
+    def start_repo_server(self, port, tmp=None):
+        """The one of the house, or another with a place of its own for its checkouts."""
+        home = self.env["HOME"]
+        child = self.start(
+            "repo-server", self.peers / "argocd", "--disable-tls", "--client-ca-path=", "--address", "127.0.0.1",
+            "--port", port, "--metrics-address", "127.0.0.1", "--metrics-port", free_port(),
+            "--redis", f"127.0.0.1:{self.redis_port}", "--plugin-use-manifest-generate-paths", "--loglevel", "warn",
+            env={"ARGOCD_BINARY_NAME": "argocd-repo-server", "ARGOCD_GPG_ENABLED": "false",
+                 "ARGOCD_PLUGINSOCKFILEPATH": str(self.plugins), "ARGOCD_FAKE_IN_CLUSTER": "true",
+                 "ARGOCD_ASK_PASS_SOCK": f"{tmp or self.folder}/ask-pass.sock",
+                 "ARGOCD_TLS_DATA_PATH": home, "ARGOCD_SSH_DATA_PATH": home, **({"TMPDIR": str(tmp)} if tmp else {})})
+        until(f"port {port} answers", lambda: answers_on(port))
+        return child
+
     def start(self, name, *command, env=None):
-        log = (self.folder / f"{name}.log").open("wb")
+        log = (self.folder / f"{name}.log").open("ab")
         child = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                  env={**self.env, **(env or {})})
         log.close()
         self.started.append(child)
+        return child
 
     def redis(self, *words):
         """One command of Redis."""

@@ -21,14 +21,17 @@ IN_CLUSTER = "https://kubernetes.default.svc"
 class ArgoCD:
     """The application controller. Redis starts empty: what an earlier one cached is none of this cluster's."""
 
-    def __init__(self, stage, cluster, *flags):
-        """`flags` are for the application controller, behind our own."""
+    def __init__(self, stage, cluster, *flags, repo_server=False):
+        """`flags` are for the application controller, behind our own. With `repo_server` it has its own, to be restarted."""
         self.stage, self.house, self.cluster = stage, stage.house, cluster
         self.house.serve()
         self.house.redis("FLUSHALL")
         cluster.controllers()
         self.install()
-        self.flags, self.port = flags, free_port()
+        self.flags, self.port, self.repo_port = flags, free_port(), self.house.repo_port
+        if repo_server:
+            self.repo_port = free_port()
+            self.start_repo_server()
         self.start()
 
     def install(self):
@@ -54,10 +57,21 @@ class ArgoCD:
              "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": CONTROLLER},
              "subjects": [{"kind": "ServiceAccount", "name": CONTROLLER, "namespace": NAMESPACE}]}])
 
+    def start_repo_server(self):
+        tmp = self.stage.folder / "repo-server"
+        tmp.mkdir(exist_ok=True)
+        self.repo_server = self.house.start_repo_server(self.repo_port, tmp)
+
+    def restart_repo_server(self):
+        self.house.started.remove(self.repo_server)
+        self.repo_server.kill()
+        self.repo_server.wait()
+        self.start_repo_server()
+
     def start(self):
         # Its metrics listen on every address of the machine; there is no flag against it.
         self.cluster.run("application-controller", self.house.peers / "argocd", "--repo-server",
-                         f"127.0.0.1:{self.house.repo_port}", "--repo-server-plaintext",
+                         f"127.0.0.1:{self.repo_port}", "--repo-server-plaintext",
                          "--redis", f"127.0.0.1:{self.house.redis_port}", "--metrics-port", self.port, *self.flags,
                          env={**self.house.env, "KUBECONFIG": str(self.config), "ARGOCD_FAKE_IN_CLUSTER": "true",
                               "ARGOCD_GPG_ENABLED": "false", "ARGOCD_BINARY_NAME": "argocd-application-controller"})
@@ -71,7 +85,7 @@ class ArgoCD:
                                           "labels": {"app.kubernetes.io/part-of": "argocd"}}}])
         self.cluster.run("argocd-server", self.house.peers / "argocd", "--insecure", "--disable-auth",
                          "--address", "127.0.0.1", "--port", self.api, "--metrics-address", "127.0.0.1",
-                         "--metrics-port", free_port(), "--repo-server", f"127.0.0.1:{self.house.repo_port}",
+                         "--metrics-port", free_port(), "--repo-server", f"127.0.0.1:{self.repo_port}",
                          "--repo-server-plaintext", "--redis", f"127.0.0.1:{self.house.redis_port}",
                          env={**self.house.env, "KUBECONFIG": str(self.config), "ARGOCD_FAKE_IN_CLUSTER": "true",
                               "ARGOCD_GPG_ENABLED": "false", "ARGOCD_BINARY_NAME": "argocd-server"})
@@ -102,8 +116,9 @@ class ArgoCD:
 
     def cached(self, name):
         """What Redis holds of an Application's manifests: the unpacked text by key."""
-        keys = self.house.redis("KEYS", f"mfst|*|{name}|*")
-        return {key.decode(): gzip.decompress(self.house.redis("GET", key)) for key in keys}
+        keys = [key.decode() for key in self.house.redis("KEYS", f"mfst|*|{name}|*")]
+        # A namespace may have the same name, and stands further behind.
+        return {key: gzip.decompress(self.house.redis("GET", key)) for key in keys if key.split("|")[2] == name}
 
     def sees(self, app, kind, name, text):
         """Whether a text stands in what Argo CD last saw of a live object."""
@@ -173,7 +188,7 @@ class Application:
 
     def operate(self, operation):
         # Two operations are told apart by the second in which they began.
-        began = self.get()["status"].get("operationState", {}).get("startedAt")
+        began = self.get().get("status", {}).get("operationState", {}).get("startedAt")
         until("another second", lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()) != began)
         self.patch({"operation": {"initiatedBy": {"username": "e2e"}, **operation}})
 

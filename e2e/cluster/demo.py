@@ -20,19 +20,21 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
+sys.path[:0] = [str(HERE.parent / "handover"), str(HERE), str(HERE.parent)]
 sys.dont_write_bytecode = True
 import init  # noqa: E402
 import stories  # noqa: E402
 from applications import AUTOMATED, DOOR, NAMESPACE, ArgoCD  # noqa: E402
-from authority import Authority, refused_by_lock, values_in  # noqa: E402
+from authority import Authority, values_in  # noqa: E402
+from bao import HANDOVER, Bao  # noqa: E402
 from stage import CANARY, TOP, House, Sealed, Stage, full, leaks  # noqa: E402
 
 EXAMPLE = TOP / "examples/bootstrap/clusters/prod"
-# Path, name and class of what a handover lists.
-DOCUMENTS = [("app/db.yaml", "app/db", "handover"), ("app/registry.yaml", "app/registry", "handover"),
-             ("argocd/repo-creds.yaml", "argocd/repo-creds", "permanent"), ("vault/tls.yaml", "vault/tls", "permanent"),
-             ("vault/unseal.yaml", "vault/unseal", "permanent")]
+# Path and name of what is handed over.
+DOCUMENTS = [("app/db.yaml", "app/db"), ("app/registry.yaml", "app/registry"), ("argocd/repo-creds.yaml", "argocd/repo-creds"),
+             ("vault/tls.yaml", "vault/tls"), ("vault/unseal.yaml", "vault/unseal")]
+# So that a handover need not wait a minute for a request that may be under way.
+LIMITS = {"request": "10s"}
 # What stands in each stub, as regent writes it.
 STUB = 'argocd.argoproj.io/hook: "Skip"'
 # An administrator, as kubectl and regent name it: the context of a kubeconfig.
@@ -94,15 +96,6 @@ def claim(what, holds):
 class Prod(Authority):
     """The authority of examples/bootstrap."""
 
-    def witness(self):
-        listed = [{"path": path, "name": name, "kind": "Secret", "class": kind,
-                   "blob": self.stage.repo.git("rev-parse", f"HEAD:{self.root}/{path}")}
-                  for path, name, kind in DOCUMENTS]
-        return {**self.record(), "documents": listed}
-
-    def tried(self):
-        return self.cluster.delete("Secret", "db", "app", {"dryRun": "All"}, headers={"Impersonate-User": DOOR})
-
     def secrets(self):
         """What must not change: each Secret by name, with its uid, its resourceVersion and its data."""
         found = self.cluster.get("Secret", query={"labelSelector": f"regent.dev/authority={self.name}"}).ok()["items"]
@@ -116,13 +109,14 @@ class Prod(Authority):
                                 "data": full("db", values)["data"]}, "vault-operator", force=True).ok()
 
 
-def committed(stage):
-    """examples/bootstrap with the word in each value, encrypted and committed."""
+def committed(stage, vault):
+    """examples/bootstrap with the word in each value and this Vault, encrypted and committed."""
     def example(path):
         # A registry's credentials are encoded once more.
         return (EXAMPLE / path).read_text().replace("EXAMPLE", CANARY).replace("RVhBTVBMR", CANARY)
-    files = {f"clusters/prod/{path}": Sealed(example(f"{path}.in")) for path, _, _ in DOCUMENTS}
-    files |= {f"clusters/prod/{path}": example(path) for path in ("regent.yaml", "namespaces.yaml", "app/config.yaml")}
+    files = {f"clusters/prod/{path}": Sealed(example(f"{path}.in")) for path, _ in DOCUMENTS}
+    files |= {f"clusters/prod/{path}": example(path) for path in ("namespaces.yaml", "app/config.yaml")}
+    files["clusters/prod/regent.yaml"] = example("regent.yaml").replace("https://vault.vault.svc:8200", vault.address)
     return stage.repo.commit(files)
 
 
@@ -131,6 +125,25 @@ def installed(cluster):
     listed = json.loads(cluster.kubectl("get", "--kustomize", TOP / "manifests/cluster", "--output", "json"))["items"]
     return {(one["kind"], one["metadata"].get("namespace"), one["metadata"]["name"]):
             (one["metadata"]["uid"], one["metadata"]["resourceVersion"]) for one in listed}
+
+
+def operators(stage, rules):
+    """The operator's file: what the sidecar allows, and where Argo CD keeps what it rendered."""
+    file = stage.folder / "operator.yaml"
+    file.write_text(json.dumps({
+        "apiVersion": "regent.dev/v1alpha1", "kind": "RegentConfig", "store": {"kind": "kubernetes"}, "rules": rules,
+        "argocd": {"redis": f"127.0.0.1:{stage.house.redis_port}"}, "limits": LIMITS}))
+    return file
+
+
+def may_look(out, cluster, root, name):
+    """Makes the roles of that name that are printed for this root."""
+    words = ["regent", "handover", *root, "--print-policy", "--output", "json"]
+    done = subprocess.run([*map(str, words)], cwd=out.folder, env=out.env, text=True, capture_output=True)
+    claim(f"the policy is printed: {done.stderr}", done.returncode == 0)
+    made = [thing for thing in json.loads(done.stdout)["kubernetes"]["toCreate"] if thing["metadata"]["name"] == name]
+    claim("there are roles of that name", made)
+    cluster.apply(made)
 
 
 def stubs_of(out, ask):
@@ -147,16 +160,19 @@ def story(out, stage, keep):
     in_git = f"file://{repo.folder}"
 
     chapter("A Kubernetes, and Argo CD in it")
-    tell("etcd, kube-apiserver, the garbage collector, Argo CD's controller, repo-server and Redis: the real programs, on",
-         "free ports of this machine, with their data in a scratch folder.")
+    tell("etcd, kube-apiserver, the garbage collector, Argo CD's controller, repo-server and Redis, and OpenBao: the real",
+         "programs, on free ports of this machine, with their data in a scratch folder.")
+    vault = Bao(stage)
+    vault.policy("handover", HANDOVER)
+    vault_token = vault.token_file("handover")
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        sealed, served = pool.submit(committed, stage), pool.submit(house.serve)
+        sealed, served = pool.submit(committed, stage, vault), pool.submit(house.serve)
         cluster = stage.cluster()
         first = sealed.result()
         served.result()
     argocd = ArgoCD(stage, cluster)
     out.env = {**house.env, "PATH": f"{house.folder / 'bin'}:{house.peers}:{house.env['PATH']}", "NO_COLOR": "1",
-               "KUBECONFIG": str(cluster.kubeconfig(ADMIN)), "ARGOCD_PLUGINSOCKFILEPATH": str(house.plugins)}
+               "KUBECONFIG": str(cluster.kubeconfig(ADMIN)), "VAULT_CACERT": str(vault.ca), "ARGOCD_PLUGINSOCKFILEPATH": str(house.plugins)}
     out.folder = repo.folder
     show("kubectl", "get", "crds,namespaces", "--output", "name")
 
@@ -175,18 +191,21 @@ def story(out, stage, keep):
     show("git", "ls-tree", "-r", "--name-only", "main")
 
     chapter("Git rules: said once, on purpose")
-    tell("It looks for any witness of any epoch, whether the policies bind, who reads and who writes; and says what it makes.",
-         "There is no Vault in this demo, so it is told that there is none to ask.")
-    made = show("regent", "init", "clusters/prod", "--context", ADMIN, "--no-vault-yet", "--yes")
+    tell("It looks for any witness of any epoch, asks Vault for a record, looks whether the policies bind, who reads and who",
+         "writes; and says what it makes.")
+    init_words = "regent", "init", "clusters/prod", "--context", ADMIN, "--vault-token-file", vault_token, "--yes"
+    shown = f"regent init clusters/prod --context {ADMIN} --vault-token-file token --yes"
+    made = show(*init_words, shown=shown)
     claim("it made the Authority", "created Authority prod" in made)
-    again = show("regent", "init", "clusters/prod", "--context", ADMIN, "--no-vault-yet", "--yes", refused=True)
+    again = show(*init_words, refused=True, shown=shown)
     claim("it says why not twice", "error" in again)
 
     chapter("An Application is synced")
     tell("regent runs beside the repo-server, and reads the authority with the token of its pod's account.")
-    rules = [stage.rule()]
+    # A rollback asks for a commit by its id.
+    rules = [stage.rule(revisions=["*"])]
     token = init.reader_token(cluster)
-    sidecar = init.serve_with(stage, cluster, token, rules)
+    sidecar = init.serve_with(stage, cluster, token, rules, limits=LIMITS)
     app = argocd.application("bootstrap", "clusters/prod", policy=AUTOMATED)
     app.synced()
     show("kubectl", "-n", NAMESPACE, "get", "application", "bootstrap")
@@ -202,7 +221,7 @@ def story(out, stage, keep):
     second = repo.git("rev-parse", "HEAD")
     prod = Prod(stage, cluster, "prod")
     before = prod.secrets()
-    claim("all five Secrets are live", sorted(before) == sorted(name for _, name, _ in DOCUMENTS))
+    claim("all five Secrets are live", sorted(before) == sorted(name for _, name in DOCUMENTS))
     claim("Argo CD caches the values", values_in(argocd.cached("bootstrap"), first))
 
     chapter("Who rules")
@@ -210,22 +229,37 @@ def story(out, stage, keep):
                      shown=f"regent status clusters/prod --context {ADMIN} -i key.txt")
     claim("Git rules", "P4" in rules_git)
 
-    chapter("The authority moves")
-    tell("`regent handover` will copy the values to Vault and write a record there. It does not exist yet, so no value was",
-         "copied: what it writes last is written here by hand, with a real token of the one account that may. First the",
-         "immutable witness, then the Authority.")
+    chapter("What would a handover do?")
+    tell("By the one account that may move this authority; an administrator acts as it. All rights, the lock, the guards of live",
+         "Secrets and what Argo CD applied are looked at, in Vault and in the cluster, and nothing is written. To look at guards",
+         "takes a right to each Secret by its name. `regent handover --print-policy` prints these roles, and a person makes them:")
+    may_look(out, cluster, ["--repo", repo.folder, "--revision", second, "--path", "clusters/prod"], f"regent-listed-{prod.name}")
+    show("kubectl", "get", "rolebindings", "--all-namespaces", "--field-selector", f"metadata.name=regent-listed-{prod.name}")
+    claim("Argo CD caches the values", values_in(argocd.cached("bootstrap"), second))
+    account = f"system:serviceaccount:regent-system:regent-handover-{prod.name}"
+    handover = ["regent", "handover", "--repo", repo.folder, "--revision", second, "--path", "clusters/prod", "-i", stage.key.file,
+                "--config", operators(stage, rules), "--context", ADMIN, "--as", account, "--vault-token-file", vault_token]
+    typed_handover = f"regent handover --repo . --revision {second[:7]}... --path clusters/prod -i key.txt --config operator.yaml ..."
+    plan = show(*handover, "--plan", shown=f"{typed_handover} --plan")
+    digest = next(line.split()[1] for line in plan.splitlines() if line.startswith("plan "))
+
+    chapter("The authority moves, and is settled")
+    tell("Each value is created in Vault, read back and compared; then the record is written, and from that moment on Vault rules.",
+         "Argo CD still has the values in its cache. It is asked again until every Secret is a stub; what it has cached of older",
+         "revisions is removed from Redis; nothing that began before may be under way; then it is noted as settled.",
+         "Who may move the authority may not touch Applications, unless somebody says so:")
+    role = "--verb=get,patch", "--resource=applications.argoproj.io", "--resource-name=bootstrap"
+    show("kubectl", "-n", NAMESPACE, "create", "role", "regent-refresh", *role)
+    show("kubectl", "-n", NAMESPACE, "create", "rolebinding", "regent-refresh", "--role=regent-refresh",
+         f"--serviceaccount=regent-system:regent-handover-{prod.name}")
     show("kubectl", "get", "authorities")
-    prod.hand_over()
+    said = show(*handover, "--approve", digest, shown=f"{typed_handover} --approve {digest[:7]}...")
+    claim("it is settled", "settled" in said)
     show("kubectl", "get", "authorities")
     show("kubectl", "-n", "kube-system", "get", "configmap", "regent-authority-prod-1")
-    prod.lock(stays=True)
-
-    chapter("Argo CD asks again")
-    tell("It still has the values in its cache. A hard refresh replaces what it holds of the current revision.")
-    claim("Argo CD caches the values", values_in(argocd.cached("bootstrap"), second))
-    refreshed = show("regent", "refresh", "--context", ADMIN)
-    claim("it is in order", "Synced, Healthy" in refreshed)
-    claim("the cache of this revision holds no value", not values_in(argocd.cached("bootstrap"), second))
+    copied = vault.done("GET", "secret/data/bootstrap/prod/app/db")["data"]["data"]
+    claim("Vault has the password", CANARY in copied["password"])
+    claim("no revision in the cache holds a value", not any(leaks(text) for text in argocd.cached("bootstrap").values()))
     ask = ["regent", "render", "clusters/prod", "--via", sidecar.socket, "--project", "platform", "--app", "bootstrap",
            "--repo-url", in_git, "--target-revision", "main"]
     asked = f"regent render clusters/prod --via {sidecar.socket.name} --project platform --app bootstrap ..."
@@ -239,18 +273,20 @@ def story(out, stage, keep):
     claim("Vault rules", "P2" in rules_vault)
 
     chapter("Vault rotates, and somebody rolls back")
-    tell("Caches still hold old values, so nobody should rotate yet. Somebody does: another password, as an operator of Vault",
-         "writes it. And Argo CD is rolled back to the first revision, whose manifests it still has in its cache, with the old",
-         "values, and applies without asking regent.")
+    tell("From here on rotation is safe: another password, as an operator of Vault writes it. And Argo CD is rolled back to the",
+         "first revision, which has the old one in Git.")
     prod.rotated()
     before = prod.secrets()
     show("kubectl", "-n", "app", "describe", "secret", "db", shown="kubectl -n app describe secret db | tail -n 2", last=2)
-    claim("the old values are in the cache", values_in(argocd.cached("bootstrap"), first))
     app.rollback(first)
     show("kubectl", "-n", NAMESPACE, "get", "application", "bootstrap", "-o", "jsonpath={.status.operationState.message}")
-    claim("the lock refused it", refused_by_lock(app.get()))
+    claim("it is in order", app.get()["status"]["operationState"]["phase"] == "Succeeded")
     claim("the rotated value is there", prod.secrets() == before)
-    tell("", "The API server refused it: the rotated password is there, and so is every other Secret.")
+    tell("", "The plugin answered stubs for that revision too: the rotated password is there, and so is every other Secret.",
+         "And were a cache to remember after all, the API server is the last lock:")
+    locked = show("kubectl", "--as", DOOR, "-n", "app", "delete", "secret", "db", refused=True)
+    claim("the lock refused it", "Vault is the authority" in locked)
+    claim("the rotated value is there", prod.secrets() == before)
 
     chapter("An administrator tries")
     tell(f"`{ADMIN}` is in system:masters: no RBAC stops it.")
@@ -260,6 +296,13 @@ def story(out, stage, keep):
         said = show("kubectl", *words, refused=True)
         claim("a rule of regent says no", "regent" in said or "final" in said)
     tell("", "An accident and a tool end here. Who may write the policies themselves does not: manifests/cluster/README.md.")
+
+    chapter("Vault is gone")
+    vault.stop()
+    tell("OpenBao is killed. The plugin never asks it, so nothing changes, and no value comes back from Git.")
+    claim("there are stubs", stubs_of(out, ask) == len(DOCUMENTS))
+    said = show(*handover, "--yes", "--vault-patience", "0", refused=True, shown=f"{typed_handover} --yes")
+    claim("it says that Vault does not answer", "Vault" in said)
 
     chapter("The API server is gone")
     cluster.stop_apiserver()

@@ -15,6 +15,7 @@ import shutil
 import signal
 import ssl
 import subprocess
+import threading
 import time
 import urllib.parse
 from pathlib import Path
@@ -43,6 +44,8 @@ KINDS = {
     "Authority": ("apis/regent.dev/v1alpha1", "authorities", False),
     "Application": ("apis/argoproj.io/v1alpha1", "applications", True),
     "AppProject": ("apis/argoproj.io/v1alpha1", "appprojects", True),
+    "ExternalSecret": ("apis/external-secrets.io/v1", "externalsecrets", True),
+    "VaultStaticSecret": ("apis/secrets.hashicorp.com/v1beta1", "vaultstaticsecrets", True),
 }
 PATCHES = {
     "merge": "application/merge-patch+json", "json": "application/json-patch+json",
@@ -447,10 +450,14 @@ def unpadded(text):
 class House(door.House):
     """Redis and the repo-server too, for the stories that need them."""
 
+    # Stories may be played at once.
+    serving = threading.Lock()
+
     def serve(self):
-        if not self.started:
-            subprocess.run([TOP / "hack/peers", "argocd", "argocd-driver"], check=True)
-            super().serve()
+        with self.serving:
+            if not self.started:
+                subprocess.run([TOP / "hack/peers", "argocd", "argocd-driver"], check=True)
+                super().serve()
 
 
 class Stage(door.Stage):

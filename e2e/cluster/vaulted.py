@@ -91,7 +91,8 @@ class Place:
             install(cluster)
             bound(cluster)
             # As Argo CD's own manifests have it.
-            cluster.kubectl("create", "clusterrolebinding", "argocd-application-controller", "--clusterrole=cluster-admin", f"--user={DOOR}")
+            if cluster.get("ClusterRoleBinding", "argocd-application-controller").status == 404:
+                cluster.kubectl("create", "clusterrolebinding", "argocd-application-controller", "--clusterrole=cluster-admin", f"--user={DOOR}")
 
     # --- regent
 

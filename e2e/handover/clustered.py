@@ -34,6 +34,16 @@ class Clustered(Hand):
         self.place = Place(self.stage, self.cluster, self.bao, self.target)
         self.place.install()
         namespace(self.target, "app")
+        self.may_look()
+
+    def may_look(self):
+        """At the Secrets that are handed over, each by its name, as `--print-policy` has it."""
+        rbac = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": "listed", "namespace": "app"}}
+        names = [name.removeprefix("app/") for name in self.expected]
+        self.target.apply([
+            {**rbac, "kind": "Role", "rules": [{"apiGroups": [""], "resources": ["secrets"], "resourceNames": names, "verbs": ["get"]}]},
+            {**rbac, "kind": "RoleBinding", "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "listed"},
+             "subjects": [{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": "regent-system"}]}])
 
     def connected(self):
         """Asks this cluster from now on."""
@@ -63,12 +73,14 @@ class Clustered(Hand):
         return said
 
     def mirrored(self, *words, **kwargs):
-        """It ends where Argo CD's caches are not known to be empty: the next command goes on from there."""
-        return self.handover(*words, ends=7, code="unmirrored", says="mirrored, not settled", **kwargs)
+        """It is settled too: there is no Argo CD that could bring an old value back."""
+        return self.handover(*words, says="closed: ", **kwargs)
 
     def everything(self):
-        """Whatever a handover could write: every object with its resourceVersion, and every key of Vault."""
-        return [objects(each) for each in self.clusters()], self.versions()
+        """Whatever a handover could write: every object with its resourceVersion, and every key of Vault. Applications are left
+        out: where there are any, Argo CD itself writes their status every few seconds."""
+        found = [objects(each) for each in self.clusters()]
+        return [{thing: version for thing, version in each.items() if thing[0] != "Application"} for each in found], self.versions()
 
     def refused(self, *words, **kwargs):
         """Told, and nothing was written."""

@@ -77,8 +77,11 @@ class Hand:
 
     def begin(self, *words, **kwargs):
         """A handover that goes on while others do: a process, for `over`."""
-        return subprocess.Popen(self.command(*self.handover_words(*words, **kwargs)), cwd=self.work, stdin=subprocess.DEVNULL,
-                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=self.environment())
+        return self.started(self.handover_words(*words, **kwargs))
+
+    def started(self, words):
+        return subprocess.Popen(self.command(*words), cwd=self.work, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT, env=self.environment())
 
     @staticmethod
     def over(child):

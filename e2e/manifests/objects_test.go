@@ -172,6 +172,8 @@ func problems(object runtime.Object) field.ErrorList {
 		manual := true
 		object.Spec.ManualSelector, object.Spec.Selector = &manual, &metav1.LabelSelector{MatchLabels: object.Spec.Template.Labels}
 		return batchvalidation.ValidateJobCreate(object, batchvalidation.JobValidationOptions{})
+	case *batch.CronJob:
+		return batchvalidation.ValidateCronJobCreate(object, corevalidation.PodValidationOptions{})
 	case *core.ConfigMap:
 		return corevalidation.ValidateConfigMap(object)
 	case *core.Namespace:

@@ -8,12 +8,25 @@ import (
 	"k8s.io/kubernetes/pkg/apis/core"
 )
 
-// manifests/vault/job.yaml.
-const handoverFile = "handover.yaml"
+const (
+	// manifests/vault/job.yaml.
+	handoverFile = "handover.yaml"
+	// manifests/vault/cronjob.yaml.
+	verifyFile = "verify.yaml"
+)
 
-func TestTheApiServersOwnValidationAcceptsTheJob(t *testing.T) {
+func TestTheApiServersOwnValidationAcceptsTheJobs(t *testing.T) {
+	for file, kind := range map[string]string{handoverFile: "Job", verifyFile: "CronJob"} {
+		if found := accepted(t, file); !reflect.DeepEqual(found, map[string]int{kind: 1, "ConfigMap": 1}) {
+			t.Errorf("%s holds %v", file, found)
+		}
+	}
+}
+
+// accepted are the kinds of a file's objects, each of them valid.
+func accepted(t *testing.T, file string) map[string]int {
 	found := map[string]int{}
-	for _, document := range inOrder(t, handoverFile) {
+	for _, document := range inOrder(t, file) {
 		named := untyped(t, document)
 		found[named.GetKind()]++
 		object, err := strictly(document)
@@ -25,23 +38,36 @@ func TestTheApiServersOwnValidationAcceptsTheJob(t *testing.T) {
 			t.Errorf("%s/%s: %v", named.GetKind(), named.GetName(), problems.ToAggregate())
 		}
 	}
-	if !reflect.DeepEqual(found, map[string]int{"Job": 1, "ConfigMap": 1}) {
-		t.Errorf("it holds %v", found)
-	}
+	return found
 }
 
-// It runs as the account that `init` made, gets that account's token only where it is mounted on purpose, and one for Vault
+// Each runs as the account that `init` made, gets that account's token only where it is mounted on purpose, and one for Vault
 // that nobody else takes.
-func TestTheJobIsTheAccountThatInitMade(t *testing.T) {
+func TestTheJobsAreTheAccountsThatInitMade(t *testing.T) {
 	object, err := strictly(documents(t, handoverFile)["Job/regent-handover-prod"])
 	if err != nil {
 		t.Fatal(err)
 	}
 	job := object.(*batch.Job)
-	account := untyped(t, documents(t, authorityFile)["ServiceAccount/regent-handover-prod"])
-	pod := job.Spec.Template.Spec
-	if pod.ServiceAccountName != account.GetName() || job.Namespace != account.GetNamespace() {
-		t.Errorf("it runs as %s/%s", job.Namespace, pod.ServiceAccountName)
+	isAccount(t, "regent-handover-prod", job.Namespace, job.Spec.Template.Spec)
+	object, err = strictly(documents(t, verifyFile)["CronJob/regent-verify-prod"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	cron := object.(*batch.CronJob)
+	pod := cron.Spec.JobTemplate.Spec.Template.Spec
+	isAccount(t, "regent-verify-prod", cron.Namespace, pod)
+	container := pod.Containers[0]
+	if !*container.SecurityContext.ReadOnlyRootFilesystem || *container.SecurityContext.AllowPrivilegeEscalation || !*pod.SecurityContext.RunAsNonRoot {
+		t.Error("it may do more than it needs")
+	}
+}
+
+func isAccount(t *testing.T, name, namespace string, pod core.PodSpec) {
+	t.Helper()
+	account := untyped(t, documents(t, authorityFile)["ServiceAccount/"+name])
+	if pod.ServiceAccountName != account.GetName() || namespace != account.GetNamespace() {
+		t.Errorf("it runs as %s/%s", namespace, pod.ServiceAccountName)
 	}
 	if pod.AutomountServiceAccountToken == nil || *pod.AutomountServiceAccountToken {
 		t.Error("a token is mounted by itself")

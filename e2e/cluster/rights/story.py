@@ -1,7 +1,7 @@
 import copy
 import json
 
-from installed import authority, bound, install, of_authority, one_connection, people, refused_by, root, verdict, witness
+from installed import HANDOVERS, authority, bound, install, of_authority, one_connection, people, refused_by, root, verdict, witness
 from stage import KINDS, at
 
 NAME, OTHER = "prod", "prod-1"
@@ -61,7 +61,8 @@ RIGHTS = {
         may("Authority", {"get", "watch one"}, {NAME, OTHER}),
         may("ConfigMap", {"get"}, {f"regent-authority-{name}-{epoch}" for name in (NAME, OTHER) for epoch in (1, 2)}, "kube-system"),
     ],
-    HANDOVER: MIRROR,
+    # ... and what Argo CD makes of it.
+    HANDOVER: [*MIRROR, may("Application", all_of({"get", "list"}))],
     VERIFY: MIRROR,
     "installer": [
         may("Authority", all_of({"get", "list", "watch", "create", "patch"})),
@@ -209,7 +210,7 @@ def hands_over(cluster, token):
     cluster.patch("Authority", NAME, None, [
         {"op": "test", "path": "/spec/authority", "value": "git"}, {"op": "test", "path": "/spec/epoch", "value": 1},
         {"op": "replace", "path": "/spec", "value": moved["spec"]}], "json", **asks).ok()
-    settled = {"settled": {"epoch": 1, "handoverId": moved["spec"]["handoverId"]}, "heartbeat": 1}
+    settled = {"settled": {"epoch": 1, "handoverId": moved["spec"]["handoverId"]}, "heartbeat": {"epoch": 1, "version": 1, "time": 0}}
     cluster.patch("Authority", NAME, None, {"status": settled}, "merge", subresource="status", **asks).ok()
     again = cluster.apply_one(witness(f"regent-authority-{NAME}-1"), **applied)
     assert again.status == 200, again
@@ -224,6 +225,10 @@ def verifies(cluster, token):
     applied = {"manager": "regent", "force": True, "user": token}
     assert cluster.apply_one(witness(f"regent-authority-{NAME}-1"), **applied).status == 201
     assert cluster.apply_one(authority(NAME, "vault1"), **applied).status == 201
+    asks = {"subresource": "status", "user": token}
+    beat, settled = {"heartbeat": {"epoch": 1, "version": 2, "time": 0}}, {"settled": {"epoch": 1, "handoverId": HANDOVERS[0]}}
+    cluster.patch("Authority", NAME, None, {"status": beat}, "merge", **asks).ok()
+    assert refused_by(cluster.patch("Authority", NAME, None, {"status": settled}, "merge", **asks), "regent-handover")
 
 
 def breaks_glass(cluster, group):

@@ -165,7 +165,7 @@ def vault_rules(place, plugin):
     said = place.told(7, "prod: Vault rules (phase 3, activation). No value comes from Git; caches may still")
     assert said["recordedNotMirrored"] is None and said["witnesses"]["mirrorComplete"] is True
     assert said["evidence"]["handovers"][0]["documents"] == 1
-    settled = {"heartbeat": int(time.time()) - 600, "settled": {"epoch": 1, "handoverId": prod.id}}
+    settled = {"heartbeat": {"epoch": 1, "version": 7, "time": int(time.time()) - 600}, "settled": {"epoch": 1, "handoverId": prod.id}}
     cluster.patch("Authority", "prod", None, {"apiVersion": "regent.dev/v1alpha1", "kind": "Authority",
                                               "metadata": {"name": "prod"}, "status": settled},
                   "merge", subresource="status", user=prod.token()).ok()

@@ -6,7 +6,8 @@ from stage import until
 
 # `prod-1` is the neighbour whose name is most like prod's: `regent-authority-prod-1` could be read as its witness.
 NAME, OTHER = "prod", "prod-1"
-OWN = {f"handover {NAME}", f"verify {NAME}"}
+HANDOVER = {f"handover {NAME}"}
+OWN = HANDOVER | {f"verify {NAME}"}
 BREAK_GLASS = {"break-glass"}
 NOBODY = set()
 EVERYBODY = {"admin", "break-glass", "installer", "reader", "somebody", *OWN, f"handover {OTHER}", f"verify {OTHER}"}
@@ -63,19 +64,27 @@ CHANGES = [
 ENTRY = {"path": "late.yaml", "name": "app/late", "kind": "Secret", "class": "handover", "blob": "c" * 40}
 SETTLED = {"epoch": 1, "handoverId": H1}
 READY = [{"type": "Ready", "status": "True", "reason": "Settled", "message": "", "lastTransitionTime": "2026-01-02T03:04:05Z"}]
+
+
+def beat(version, epoch=1):
+    return {"heartbeat": {"epoch": epoch, "version": version, "time": 1_767_322_245}}
+
+
 STATUSES = [
-    ({}, {"heartbeat": 5}, EVERYBODY),
-    ({"heartbeat": 5}, {"heartbeat": 6}, EVERYBODY),
-    ({"heartbeat": 5}, {"heartbeat": 4}, "rules"),
-    ({"heartbeat": 5}, {}, "rules"),
+    ({}, beat(5), EVERYBODY),
+    (beat(5), beat(6), EVERYBODY),
+    (beat(5), beat(4), "rules"),
+    (beat(5), beat(4, epoch=2), EVERYBODY),
+    (beat(4, epoch=2), beat(5), "rules"),
+    (beat(5), {}, "rules"),
     ({}, {"conditions": READY}, EVERYBODY),
-    ({}, {"settled": SETTLED}, OWN | BREAK_GLASS),
-    ({"settled": SETTLED}, {"settled": SETTLED, "heartbeat": 7}, EVERYBODY),
+    ({}, {"settled": SETTLED}, HANDOVER | BREAK_GLASS),
+    ({"settled": SETTLED}, {"settled": SETTLED, **beat(7)}, EVERYBODY),
     ({"settled": SETTLED}, {}, "rules"),
     ({"settled": SETTLED}, {"settled": {"epoch": 1, "handoverId": H2}}, "rules"),
-    ({}, {"imported": {"1-1": ENTRY}}, OWN | BREAK_GLASS),
-    ({"imported": {"1-1": ENTRY}}, {"imported": {"1-1": ENTRY, "1-2": {**ENTRY, "path": "later.yaml"}}}, OWN | BREAK_GLASS),
-    ({"imported": {"1-1": ENTRY}}, {"imported": {"1-1": ENTRY}, "heartbeat": 7}, EVERYBODY),
+    ({}, {"imported": {"1-1": ENTRY}}, HANDOVER | BREAK_GLASS),
+    ({"imported": {"1-1": ENTRY}}, {"imported": {"1-1": ENTRY, "1-2": {**ENTRY, "path": "later.yaml"}}}, HANDOVER | BREAK_GLASS),
+    ({"imported": {"1-1": ENTRY}}, {"imported": {"1-1": ENTRY}, **beat(7)}, EVERYBODY),
     ({"imported": {"1-1": ENTRY}}, {"imported": {}}, "rules"),
     ({"imported": {"1-1": ENTRY}}, {"imported": {"1-2": ENTRY}}, "rules"),
     ({"imported": {"1-1": ENTRY}}, {"imported": {"1-1": {**ENTRY, "class": "permanent"}}}, "rules"),
@@ -205,7 +214,7 @@ class Played:
                         if now.get("status") != before.get("status"):
                             before = self.with_status(start)
         # A status that is sent to the object's own path, and a spec to the status's: neither is written.
-        before = self.with_status({"heartbeat": 5})
+        before = self.with_status(beat(5))
         self.cluster.patch("Authority", NAME, None, {"status": {"settled": SETTLED}}, user="admin").ok()
         self.cluster.patch("Authority", NAME, None, {"spec": authority(NAME, "git2")["spec"]}, subresource="status", user="admin").ok()
         assert flat(self.cluster.get("Authority", NAME).ok()) == flat(before)

@@ -145,7 +145,7 @@ REFUSED = [
     ("not served", lambda crd: first(crd).update(served=False)),
     ("no status subresource", lambda crd: first(crd).update(subresources={})),
     ("a scale subresource", lambda crd: first(crd)["subresources"].update(
-        scale={"specReplicasPath": ".spec.epoch", "statusReplicasPath": ".status.heartbeat"})),
+        scale={"specReplicasPath": ".spec.epoch", "statusReplicasPath": ".status.heartbeat.version"})),
     ("another list kind", lambda crd: crd["spec"]["names"].update(listKind="Sovereigns")),
     ("another singular", lambda crd: crd["spec"]["names"].update(singular="sovereign")),
     ("a conversion by somebody", lambda crd: crd["spec"].update(conversion={"strategy": "Webhook", "webhook": {

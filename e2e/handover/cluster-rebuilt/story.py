@@ -91,6 +91,13 @@ def rebuilt(hand, handover):
     adopted(hand, handover)
 
 
+def live(hand, values):
+    labels = {"regent.dev/authority": "prod"}
+    thing = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db", "namespace": "app", "labels": labels},
+             "stringData": values}
+    hand.target.apply_one(thing, "delivered", force=True).ok()
+
+
 def second(hand, handover, cluster):
     hand.cluster = hand.target = cluster
     hand.installed()
@@ -117,8 +124,14 @@ def adopted(hand, handover):
     before = hand.everything()
     hand.handover("--plan", "--adopt", handover, says=[handover, "it would be adopted for this cluster"])
     assert hand.everything() == before
-    hand.mirrored("--yes", "--adopt", handover)
+    # Git's value is live, and Vault's is another by now.
+    live(hand, SECRETS["db"])
+    hand.handover("--yes", "--adopt", handover, ends=7, code="unmirrored", says="app/db differs from Vault in password")
     assert hand.vault_rules() == handover and hand.versions() == versions and hand.record() == record
+    hand.handover("--yes", ends=7, code="unmirrored", says="app/db differs from Vault in password")
+    live(hand, ROTATED)
+    hand.mirrored("--yes")
+    assert hand.vault_rules() == handover and hand.versions() == versions
     appended = hand.bao.fields(f"{ADOPTED}/{uid}")
     assert (appended["handoverId"], appended["witnessKubeUid"], appended["targetKubeUid"]) == (handover, uid, uid), appended
     hand.bites()

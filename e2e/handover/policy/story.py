@@ -128,8 +128,8 @@ def printed_and_created(hand, platform):
 
 
 def in_the_cluster(hand, platform, data):
-    """The refresh account may patch the named Applications, and read the listed Secrets; verify the latter."""
-    refresh, verify = (f"system:serviceaccount:{HOME}:regent-{part}-prod" for part in ("refresh", "verify"))
+    """The refresh account may patch the named Applications, and read the listed Secrets; verify and the handover the latter."""
+    refresh, verify, handover = (f"system:serviceaccount:{HOME}:regent-{part}-prod" for part in ("refresh", "verify", "handover"))
 
     def may(who, verb, what, namespace):
         review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": {"user": who, "resourceAttributes": {
@@ -143,12 +143,12 @@ def in_the_cluster(hand, platform, data):
     platform.cluster.apply(rights, force=True)
     assert may(refresh, "patch", "applications/bootstrap", "argocd") and may(refresh, "get", "applications/bootstrap", "argocd")
     for name in SECRETS:
-        assert may(refresh, "get", f"secrets/{name}", "app") and may(verify, "get", f"secrets/{name}", "app")
+        assert all(may(who, "get", f"secrets/{name}", "app") for who in (refresh, verify, handover))
     for who, verb, what, namespace in (
             (refresh, "patch", "applications/other", "argocd"), (refresh, "delete", "applications/bootstrap", "argocd"),
             (refresh, "list", "applications", "argocd"), (refresh, "get", "secrets/other", "app"), (refresh, "list", "secrets", "app"),
             (refresh, "patch", "secrets/db", "app"), (verify, "patch", "applications/bootstrap", "argocd"),
-            (verify, "update", "secrets/db", "app"), (verify, "get", "secrets/db", "kube-system")):
+            (verify, "update", "secrets/db", "app"), (handover, "patch", "secrets/db", "app"), (verify, "get", "secrets/db", "kube-system")):
         assert not may(who, verb, what, namespace), (who, verb, what)
     # What it says that `init` makes is what the example of manifests/cluster holds.
     example = (TOP / "manifests/cluster/example/prod.yaml").read_text()

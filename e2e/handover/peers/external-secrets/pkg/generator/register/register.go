@@ -1,0 +1,2 @@
+// Package register has no generator.
+package register
