@@ -259,6 +259,17 @@ impl Cluster {
         self.send(Method::PATCH, &format!("{path}?fieldManager={MANAGER}"), Some((MERGE, changes))).await
     }
 
+    /// The same of a Secret's metadata: nothing of its data comes back, and a refusal is quoted as [`Self::create_secret`] does.
+    pub(crate) async fn merge_secret_metadata(&self, path: &str, metadata: &Value) -> Result<(), ClusterError> {
+        let (path, changes) = (format!("{path}?fieldManager={MANAGER}"), json!({ "metadata": metadata }));
+        let body = Some((MERGE, &changes));
+        match self.exchange_as(Method::PATCH, &path, body, METADATA_OF_ONE, self.patience).await {
+            Ok(Answer::Object(_)) => Ok(()),
+            Ok(Answer::NotFound) => Err(ClusterError::Status { status: 404, message: "it is gone".to_owned() }),
+            Err(error) => Err(unquoted(error)),
+        }
+    }
+
     /// Whether this identity may merge into an object: a dry run of it.
     pub(crate) async fn may_merge(&self, path: &str, changes: &Value) -> Result<(), ClusterError> {
         let path = format!("{path}?fieldManager={MANAGER}&dryRun=All");
@@ -460,7 +471,9 @@ fn unquoted(error: ClusterError) -> ClusterError {
     let withheld = || "what it says is not shown: it may quote the Secret".to_owned();
     match error {
         ClusterError::Denied(message) if message.contains("'regent-lock-") => ClusterError::Denied(message),
-        ClusterError::Forbidden(message) if message.contains(" cannot create resource ") => {
+        ClusterError::Forbidden(message)
+            if [" cannot create resource ", " cannot patch resource "].iter().any(|words| message.contains(words)) =>
+        {
             ClusterError::Forbidden(message)
         }
         ClusterError::Denied(_) | ClusterError::Forbidden(_) => ClusterError::Denied(withheld()),
@@ -479,8 +492,8 @@ fn bounded(text: &str) -> String {
     one_line(text).chars().take(LONGEST).collect()
 }
 
-/// A value in a query.
-fn encoded(text: &str) -> String {
+/// A part of a path or of a query: every byte but letters, digits and `-_.~` as `%XX`.
+pub(crate) fn encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
@@ -547,6 +560,7 @@ mod tests {
         assert!(!withheld(ClusterError::Denied(lock.to_owned())));
         let rbac = r#"secrets is forbidden: User "jane" cannot create resource "secrets" in API group "" in the namespace "app""#;
         assert!(!withheld(ClusterError::Forbidden(rbac.to_owned())));
+        assert!(!withheld(ClusterError::Forbidden(rbac.replace("create", "patch"))));
         for text in [
             "ValidatingAdmissionPolicy 'talkative' denied request: regent: x",
             "admission webhook \"w\" denied the request: x",

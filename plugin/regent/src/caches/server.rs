@@ -22,6 +22,7 @@ use zeroize::Zeroizing;
 
 use super::entry::Rendered;
 use super::{Cached, CachesError, Revision, Stale};
+use crate::cluster::encoded;
 use crate::config;
 use crate::failure::{Failure, innermost};
 use crate::tls::{self, Roots};
@@ -174,19 +175,6 @@ async fn whole(mut body: Incoming, limit: usize) -> Result<Zeroizing<Vec<u8>>, C
         bytes.extend_from_slice(&data);
     }
     Ok(bytes)
-}
-
-/// A part of a path or of a query: every byte but letters, digits and `-_.~` as `%XX`.
-fn encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.extend(["%", &format!("{byte:02X}")]);
-        }
-    }
-    encoded
 }
 
 const STRANGE: CachesError = CachesError::Strange("argocd-server");

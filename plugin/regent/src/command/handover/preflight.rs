@@ -9,7 +9,7 @@ use regent_core::handover::plan::Plan;
 use regent_core::live::{Guard, LiveSecret};
 use regent_core::name::{AuthorityName, SecretName};
 use regent_core::settle::{Application, ApplicationName, Destination, Scope, affected};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::super::root::{Connected, Root};
 use crate::caches;
@@ -155,8 +155,8 @@ pub(super) async fn guard(target: &Cluster, authority: &AuthorityName, unguarded
         if missing.is_empty() {
             continue;
         }
-        match target.merge(&path, &json!({ "metadata": live.guarded(authority) })).await {
-            Ok(_) => output::note(format_args!("Secret {name} was guarded: {}", named(missing))),
+        match target.merge_secret_metadata(&path, &live.guarded(authority)).await {
+            Ok(()) => output::note(format_args!("Secret {name} was guarded: {}", named(missing))),
             Err(problem) => problems.push(format!("Secret {name} cannot be guarded: {problem}")),
         }
     }
