@@ -44,20 +44,23 @@ def main(words, usage, here, staging, tools, peers, before=lambda house: None, a
     shutil.copy(regent, program)
     program.chmod(0o755)
     os.environ["PATH"] = f"{output('hack/tools', '--bin')}:{os.environ['PATH']}"
-    failed = stories
+    failed = dict.fromkeys(stories, "")
     start = time.monotonic()
     house = staging.House(scratch, program, output("hack/tools", "--bin"), output("hack/peers", "--bin"))
     try:
         before(house)
         with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
-            holds = pool.map(lambda names: [(name, play(house, staging, here / name)) for name in names], lanes(here, stories))
-            failed = [name for lane in holds for name, held in lane if not held]
+            played = pool.map(lambda names: [(name, play(house, staging, here / name)) for name in names], lanes(here, stories))
+            failed = {name: trouble for lane in played for name, trouble in lane if trouble}
     finally:
         house.close()
         if keep or failed:
             print(f"kept: {scratch}")
         else:
             remove(scratch)
+    # Last, where a reader of a long log looks first.
+    for name, trouble in failed.items():
+        print("\n".join([f"{name}:", *(f"  {line}" for line in trouble.splitlines())]))
     print(f"{len(stories) - len(failed)} of {len(stories)} stories hold, {time.monotonic() - start:.0f} s"
           + (f"; not: {' '.join(failed)}" if failed else ""))
     return 1 if failed else 0
@@ -79,6 +82,7 @@ def remove(scratch):
 
 
 def play(house, staging, folder):
+    """Nothing where the story holds, else what went wrong."""
     spec = importlib.util.spec_from_file_location("story", folder / "story.py")
     module = importlib.util.module_from_spec(spec)
     start = time.monotonic()
@@ -94,7 +98,6 @@ def play(house, staging, folder):
         if not isinstance(error, Exception):
             raise
         print(f"{folder.name}: FAILED after {time.monotonic() - start:.1f} s", flush=True)
-        print("".join(f"  {line}\n" for line in traceback.format_exc().splitlines()), flush=True)
-        return False
+        return traceback.format_exc()
     print(f"{folder.name}: {time.monotonic() - start:.1f} s", flush=True)
-    return True
+    return None

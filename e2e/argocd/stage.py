@@ -6,6 +6,7 @@ names. When a story ends, everything its regents left behind is searched for the
 """
 
 import base64
+import collections
 import concurrent.futures
 import contextlib
 import gzip
@@ -423,11 +424,16 @@ class Regent:
         finally:
             connection.close()
 
+    def metrics(self):
+        """The values of all metrics at one moment, named with their labels."""
+        lines = [line.rsplit(" ", 1) for line in self.get("/metrics")[1].splitlines() if line and not line.startswith("#")]
+        twice = {name for name, count in collections.Counter(name for name, _ in lines).items() if count > 1}
+        assert not twice, f"more than once in /metrics: {twice}"
+        return {name: float(value) for name, value in lines}
+
     def metric(self, name):
         """The value of one metric, named with its labels."""
-        lines = [line for line in self.get("/metrics")[1].splitlines() if line.startswith(f"{name} ")]
-        assert len(lines) == 1, f"{name} stands {len(lines)} times in /metrics"
-        return float(lines[0].split()[-1])
+        return self.metrics()[name]
 
     def peak(self):
         """Most memory so far, in MiB."""
