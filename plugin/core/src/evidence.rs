@@ -21,6 +21,16 @@ pub enum Reading<T> {
     Unreadable(String),
 }
 
+impl<T> Reading<T> {
+    /// What is there, as far as it was read.
+    pub fn present(&self) -> Option<&T> {
+        match self {
+            Self::Present(what) => Some(what),
+            Self::Absent | Self::Unreadable(_) => None,
+        }
+    }
+}
+
 /// The `Authority` witness: who holds the current epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthorityWitness {

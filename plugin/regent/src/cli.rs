@@ -1,9 +1,11 @@
 //! What one can type, and the help that teaches it.
 
+mod handover;
 mod import;
 mod settle;
 mod verify;
 
+pub(crate) use self::handover::{HandoverArgs, RunArgs};
 pub(crate) use self::import::ImportArgs;
 pub(crate) use self::settle::SettleArgs;
 pub(crate) use self::verify::VerifyArgs;
@@ -84,7 +86,7 @@ pub(crate) enum Command {
     /// Creates each value in Vault or finds it there, reads it back and compares it, writes the handover record, and mirrors
     /// that in the authority's witnesses. From the record on Vault rules, and no value is rendered any more. Nothing in
     /// Vault is ever overwritten. It may be stopped anywhere and run again, by anybody, from any machine: it goes on.
-    #[command(after_long_help = HANDOVER_EXAMPLES)]
+    #[command(after_long_help = handover::EXAMPLES)]
     Handover(Box<HandoverArgs>),
     /// Bring a document that came after the handover into Vault.
     ///
@@ -549,64 +551,6 @@ pub(crate) enum VaultAuthArg {
     Approle,
 }
 
-/// `regent handover`.
-#[derive(Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag that one types")]
-pub(crate) struct HandoverArgs {
-    #[command(flatten)]
-    pub(crate) commit: CommitArgs,
-    #[command(flatten)]
-    pub(crate) keys: KeyArgs,
-    #[command(flatten)]
-    pub(crate) store: StoreArgs,
-    /// The context of the cluster where the Secrets live, where that is another one (a hub).
-    #[arg(long, value_name = "NAME", help_heading = "Cluster")]
-    pub(crate) target_context: Option<String>,
-    #[command(flatten)]
-    pub(crate) vault: VaultArgs,
-    /// Hand over to a Vault that keeps everything in memory: for trying it out.
-    #[arg(long, help_heading = "Vault")]
-    pub(crate) allow_ephemeral_storage: bool,
-    /// Requests to Vault at one time.
-    #[arg(long, value_name = "N", default_value = "16", value_parser = clap::value_parser!(u8).range(1..=64), help_heading = "Vault")]
-    pub(crate) concurrency: u8,
-    /// Show what would be done and the digest of it, and change nothing.
-    #[arg(long, conflicts_with_all = ["approve", "yes"])]
-    pub(crate) plan: bool,
-    /// Hand over if the plan is still this one.
-    #[arg(long, value_name = "DIGEST", conflicts_with = "yes")]
-    pub(crate) approve: Option<String>,
-    /// Do not ask; needed where standard input is no terminal.
-    #[arg(short, long)]
-    pub(crate) yes: bool,
-    /// Take this handover over for a cluster that was rebuilt: Vault's values stand.
-    #[arg(long, value_name = "ID", help_heading = "Decisions")]
-    pub(crate) adopt: Option<String>,
-    /// Accept this Vault as the one of the record, although it has another identity.
-    #[arg(long, help_heading = "Decisions")]
-    pub(crate) accept_vault_identity: bool,
-    #[command(flatten)]
-    pub(crate) settle: SettleArgs,
-    /// Print what has to be created first in Vault and in the cluster, as commands, and ask nobody.
-    ///
-    /// Policies, roles and rights with the names of this root. `--vault-auth` chooses the login; keys and a store are not needed.
-    #[arg(long, help_heading = "Policy")]
-    #[arg(conflicts_with_all = ["plan", "approve", "yes", "adopt", "accept_vault_identity", "token_file", "role"])]
-    pub(crate) print_policy: bool,
-    /// Bind the login to the account `regent-handover-NAME` that has this uid, and not to whatever is called so.
-    #[arg(long, value_name = "UID", value_parser = uid, requires = "print_policy", help_heading = "Policy")]
-    pub(crate) service_account_uid: Option<String>,
-    /// Output format of the plan, and of the policy.
-    #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "human")]
-    pub(crate) output: ReportOutputArg,
-}
-
-/// As the API server writes uids; what is printed may be pasted into a shell.
-fn uid(text: &str) -> Result<String, &'static str> {
-    let parsed = uuid::Uuid::try_parse(text).ok().filter(|_| text.len() == 36);
-    parsed.map(|uid| uid.to_string()).ok_or("a uid is expected, as `kubectl get -o jsonpath={.metadata.uid}` prints it")
-}
-
 /// `regent rebootstrap`.
 #[derive(Args)]
 pub(crate) struct RebootstrapArgs {
@@ -823,8 +767,8 @@ impl Cli {
             Command::Render(args) => Some(&mut args.store.config),
             Command::Status(args) => Some(&mut args.store.config),
             Command::Init(args) => Some(&mut args.store.config),
-            Command::Handover(args) => Some(&mut args.store.config),
-            Command::Import(args) => Some(&mut args.store.config),
+            Command::Handover(args) => Some(&mut args.run.store.config),
+            Command::Import(args) => Some(&mut args.run.store.config),
             Command::Verify(args) => Some(&mut args.store.config),
             Command::Rebootstrap(args) => Some(&mut args.store.config),
             Command::Restore(args) => Some(&mut args.store.config),
@@ -927,15 +871,6 @@ Examples:
   regent refresh --context prod -o json
 
 Exit code 1 where one was not refreshed, or the plugin refuses it.";
-
-const HANDOVER_EXAMPLES: &str = "\
-Examples:
-  regent handover --revision $(git rev-parse HEAD) --path clusters/prod -i root.txt --context prod \\
-    --vault-token-file token --plan                 what would be done; with --approve DIGEST it is
-  regent handover --repo https://git.example/infra.git --git-token-file git-token --revision main --path clusters/prod \\
-    -i root.txt --context prod --vault-auth jwt --vault-role regent-handover --vault-jwt-file ci-token --yes
-  regent handover --revision $(git rev-parse HEAD) --path clusters/prod --print-policy --vault-auth kubernetes \\
-    --service-account-uid $(kubectl -n regent-system get serviceaccount regent-handover-prod -o jsonpath={.metadata.uid})";
 
 const REBOOTSTRAP_EXAMPLES: &str = "\
 Examples:

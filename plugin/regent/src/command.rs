@@ -55,6 +55,15 @@ fn interrupted() -> Result<impl Future<Output = ()>, Failure> {
     })
 }
 
+/// Ends early where somebody asks for it; whatever was sent is then on its way.
+async fn unless_interrupted<T>(run: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let stop = interrupted()?;
+    tokio::select! {
+        outcome = run => outcome,
+        () = stop => Err(handover::stopped(HandoverStop::Interrupted)),
+    }
+}
+
 /// Runs what was typed.
 pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{CommitArgs, KeyArgs, ReportOutputArg, StoreArgs, VaultArgs};
+use super::RunArgs;
 
 /// `regent import`.
 #[derive(Args)]
@@ -14,31 +14,7 @@ pub(crate) struct ImportArgs {
     #[arg(long, value_name = "KIND", default_value = "Secret")]
     pub(crate) kind: String,
     #[command(flatten)]
-    pub(crate) commit: CommitArgs,
-    #[command(flatten)]
-    pub(crate) keys: KeyArgs,
-    #[command(flatten)]
-    pub(crate) store: StoreArgs,
-    /// The context of the cluster where the Secrets live, where that is another one (a hub).
-    #[arg(long, value_name = "NAME", help_heading = "Cluster")]
-    pub(crate) target_context: Option<String>,
-    #[command(flatten)]
-    pub(crate) vault: VaultArgs,
-    /// Take a Vault that keeps everything in memory: for trying it out.
-    #[arg(long, help_heading = "Vault")]
-    pub(crate) allow_ephemeral_storage: bool,
-    /// Show what would be done and the digest of it, and change nothing.
-    #[arg(long, conflicts_with_all = ["approve", "yes"])]
-    pub(crate) plan: bool,
-    /// Import it if the plan is still this one.
-    #[arg(long, value_name = "DIGEST", conflicts_with = "yes")]
-    pub(crate) approve: Option<String>,
-    /// Do not ask; needed where standard input is no terminal.
-    #[arg(short, long)]
-    pub(crate) yes: bool,
-    /// Output format.
-    #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "human")]
-    pub(crate) output: ReportOutputArg,
+    pub(crate) run: RunArgs,
 }
 
 /// What its help ends with.

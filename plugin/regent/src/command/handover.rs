@@ -9,6 +9,7 @@
 //! Every step may be repeated, and two runs at once end as one would: keys are created or left alone, the record's first
 //! writer wins, and the witnesses are copied from the record. A run that is cut off leaves a state that the next one knows.
 
+pub(super) mod approval;
 mod copies;
 mod freeze;
 pub(super) mod mirror;
@@ -34,13 +35,14 @@ use regent_core::name::{Epoch, FilePath, HandoverId, SecretName};
 use regent_core::verify::not_replaced;
 use regent_sops::Keyring;
 
+use self::approval::Asked;
 use self::mirror::Keeper;
 pub(crate) use self::stop::HandoverStop;
 pub(super) use self::stop::stopped;
 use self::vault::InVault;
 use super::root::Root;
+use super::unless_interrupted;
 use super::verify::beside::live;
-use super::{confirmed, interrupted};
 use crate::cli::{HandoverArgs, ReportOutputArg};
 use crate::cluster::block_on;
 use crate::failure::{Exit, Failure};
@@ -52,24 +54,20 @@ pub(super) fn run(args: &HandoverArgs) -> Result<ExitCode, Failure> {
     if args.print_policy {
         return policy::print(args);
     }
-    let root = Root::at_commit("regent handover", &args.commit, &args.store, &args.keys)?;
-    let login = vault::login(&args.vault)?;
+    let root = Root::at_commit("regent handover", &args.run.commit, &args.run.store, &args.run.keys)?;
+    let login = vault::login(&args.run.vault)?;
     let adopt = args.adopt.as_deref().map(HandoverId::parse).transpose();
     let adopt = adopt.map_err(|bad| Failure::Usage(bad.to_string()))?;
     block_on(async {
-        let keeper = Keeper::of(&root, args.target_context.as_ref()).await?;
+        let keeper = Keeper::of(&root, args.run.target_context.as_ref()).await?;
         let evidence = keeper.evidence(&root).await?;
         let mut recorded = Recorded::by(&evidence.holder());
-        let stop = interrupted()?;
-        let outcome = tokio::select! {
-            outcome = from(args, &root, &keeper, evidence, adopt, login, &mut recorded) => outcome,
-            () = stop => Err(stopped(HandoverStop::Interrupted)),
-        };
-        outcome.map_err(|failure| recorded.told(failure))
+        let outcome = from(args, &root, &keeper, evidence, adopt, login, &mut recorded);
+        unless_interrupted(Box::pin(outcome)).await.map_err(|failure| recorded.told(failure))
     })
 }
 
-/// Begins with what the witnesses say, and ends the login.
+/// Begins with what the witnesses say.
 async fn from(
     args: &HandoverArgs,
     root: &Root,
@@ -81,13 +79,13 @@ async fn from(
 ) -> Result<ExitCode, Failure> {
     // Nothing goes to an address in Git that nobody vouches for.
     let place = place_of(root, &evidence)?;
-    let vault = InVault::connect(&place, login, &args.vault, args.concurrency)?;
-    let site = vault.site(&place, keeper.clusters(), args.allow_ephemeral_storage).await?;
-    let mut run =
-        Run { args, root, keeper, vault: &vault, site: &site, adopt, recorded, written: None, approved: None };
-    let outcome = run.finish(evidence).await;
-    vault.give_back().await;
-    outcome
+    let vault = InVault::connect(&place, login, &args.run.vault, args.concurrency)?;
+    let asked = async |site: &Site| {
+        let vault = &vault;
+        let mut run = Run { args, root, keeper, vault, site, adopt, recorded, written: None, approved: None };
+        run.finish(evidence).await
+    };
+    vault.at(&place, keeper.clusters(), args.run.allow_ephemeral_storage, asked).await
 }
 
 /// The place in Vault: `regent.yaml` and the witnesses say the same, or nothing is done. Where certainly no witness is, the
@@ -179,6 +177,9 @@ struct Written {
     keys: BTreeMap<SecretName, KeyNow>,
 }
 
+const ASKED: Asked = Asked("handover");
+const QUESTION: &str = "The values go to Vault, and Vault rules from then on. This cannot be taken back. Hand over?";
+
 /// More steps than a handover has: a run that takes as many is being undone by somebody.
 const MOST_STEPS: usize = 16;
 
@@ -210,10 +211,7 @@ impl Run<'_> {
                 name: &self.root.bootstrap.name,
                 git: Some(git),
                 holder: &holder,
-                authority: match &evidence.authority {
-                    Reading::Present(authority) => Some(authority),
-                    Reading::Absent | Reading::Unreadable(_) => None,
-                },
+                authority: evidence.authority.present(),
                 record: &record,
                 site: self.site,
                 adopt: self.adopt.as_ref(),
@@ -222,14 +220,14 @@ impl Run<'_> {
             match self.copied_too(decided.map_err(refused)?).await? {
                 Step::Done(marked) => {
                     let is_adopted = matches!(&record, RecordKey::Present(found) if found.adopted.is_some());
-                    if is_adopted && !self.args.plan {
+                    if is_adopted && !self.args.run.plan {
                         self.replaced(&marked.record).await?;
                     }
                     return self.done(&marked).await;
                 }
                 // What is under way is told and not touched.
-                step if self.args.plan && !matches!(step, Step::Copy(_)) => {
-                    return only_planned(&step, self.args.output);
+                step if self.args.run.plan && !matches!(step, Step::Copy(_)) => {
+                    return only_planned(&step, self.args.run.output);
                 }
                 Step::Copy(leave) => {
                     let Some(draft) = &draft else { return Err(Failure::Bug) };
@@ -241,16 +239,16 @@ impl Run<'_> {
                     }
                 }
                 Step::Adopt(amendment) => {
-                    self.agreed("Adopt this handover for this cluster?").await?;
+                    ASKED.agreed(&self.args.run, "Adopt this handover for this cluster?").await?;
                     self.vault.append(&self.root.bootstrap.name, &amendment, None).await?;
                 }
                 Step::Rebind(number, amendment) => {
-                    self.agreed("Accept this Vault as the one of the record?").await?;
+                    ASKED.agreed(&self.args.run, "Accept this Vault as the one of the record?").await?;
                     self.vault.append(&self.root.bootstrap.name, &amendment, Some(number)).await?;
                 }
                 Step::Mirror(marked) | Step::Complete(marked) => {
                     self.keeper.mirror(&marked).await?;
-                    output::text(&report::mirrored(&marked, self.args.output))?;
+                    output::text(&report::mirrored(&marked, self.args.run.output))?;
                 }
                 // There is a revision.
                 Step::NotYet => return Err(Failure::Bug),
@@ -315,7 +313,7 @@ impl Run<'_> {
         let is_approved = self.approved.as_ref() == Some(&plan.digest());
         if !is_approved {
             let told = report::Planned { plan: &plan, changes: &self.root.last_changes(&plan)?, keeper: self.keeper };
-            output::text(&told.to_text(self.args.output))?;
+            output::text(&told.to_text(self.args.run.output))?;
         }
         plan.conflicts().map_err(planned)?;
         recipients(self.root, |_| true)?;
@@ -323,11 +321,12 @@ impl Run<'_> {
         self.vault.preflight(&plan, record).await?;
         let unguarded = self.keeper.preflight(self.root, &plan, &self.args.settle).await?;
         self.keeper.stands_still(self.root, &plan.documents()).await?;
-        if self.args.plan {
+        if self.args.run.plan {
             return Ok(false);
         }
         if !is_approved {
-            self.approve(&plan).await?;
+            ASKED.approved(&self.args.run, &plan.digest(), QUESTION).await?;
+            self.approved = Some(plan.digest());
         }
         self.keeper.guard(&plan.name, &unguarded).await?;
         let keys = self.vault.copy(leave, draft, &plan, at_once).await?;
@@ -340,7 +339,7 @@ impl Run<'_> {
             return Ok(true);
         }
         self.keeper.stands_still(self.root, &plan.documents()).await?;
-        let ephemeral = self.args.allow_ephemeral_storage;
+        let ephemeral = self.args.run.allow_ephemeral_storage;
         if self.vault.site(&self.site.vault.place, self.site.clusters.as_ref(), ephemeral).await? != *self.site {
             let another = "another Vault, or another mount, answers than at the beginning".to_owned();
             return Err(stopped(HandoverStop::Preflight(vec![another])));
@@ -363,38 +362,6 @@ impl Run<'_> {
     async fn overtaken(&self, holder: &Holder, failure: &Failure) -> bool {
         matches!(failure, Failure::Handover { stop, .. } if stop.is_about_copies())
             && matches!(self.record(holder).await, Ok(RecordKey::Present(_)))
-    }
-
-    /// What is carried out is what was approved, by its digest or by whoever sits there.
-    async fn approve(&mut self, plan: &Plan) -> Result<(), Failure> {
-        let digest = plan.digest();
-        match &self.args.approve {
-            Some(given) if *given == digest => {}
-            Some(given) => return Err(stopped(HandoverStop::NotApproved { given: given.clone(), found: digest })),
-            None => {
-                self.agreed(
-                    "The values go to Vault, and Vault rules from then on. This cannot be taken back. Hand over?",
-                )
-                .await?;
-            }
-        }
-        self.approved = Some(digest);
-        Ok(())
-    }
-
-    /// Asks whoever sits there, from a thread of its own: a signal ends the program all the same.
-    async fn agreed(&self, question: &'static str) -> Result<(), Failure> {
-        if self.args.yes {
-            return Ok(());
-        }
-        let (answer, answered) = tokio::sync::oneshot::channel();
-        std::thread::spawn(move || drop(answer.send(confirmed("handover", question))));
-        match answered.await {
-            Ok(Ok(true)) => Ok(()),
-            Ok(Ok(false)) => Err(stopped(HandoverStop::Declined)),
-            Ok(Err(failure)) => Err(failure),
-            Err(_) => Err(Failure::Bug),
-        }
     }
 
     /// A cluster that took a handover over began with Git's values, and Vault's are newer: what is live has to be Vault's
@@ -421,10 +388,10 @@ impl Run<'_> {
 
     /// Both witnesses say so.
     async fn done(&self, marked: &Marked) -> Result<ExitCode, Failure> {
-        output::text(&report::done(marked, self.args.output))?;
+        output::text(&report::done(marked, self.args.run.output))?;
         settle::settle(self.keeper, self.root, self.args, marked).await?;
-        if !self.args.plan {
-            output::text(&report::closed(marked, self.args.output))?;
+        if !self.args.run.plan {
+            output::text(&report::closed(marked, self.args.run.output))?;
         }
         Ok(ExitCode::SUCCESS)
     }

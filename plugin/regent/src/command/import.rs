@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 use regent_core::Refusal;
 use regent_core::authority::Ruling;
-use regent_core::evidence::{Evidence, Holder, ListedClass, ListedDocument, Mirror, Reading};
+use regent_core::evidence::{Evidence, Holder, ListedClass, ListedDocument, Mirror};
 use regent_core::handover::decide::{Facts as Ground, Git, OtherVault, Step as GroundStep, decide};
 use regent_core::handover::plan::{Draft, Entry, Existing, Plan, State, Target};
 use regent_core::handover::record::{Marked, RecordedKey, Site};
@@ -25,11 +25,12 @@ use regent_core::name::SecretName;
 use serde_json::json;
 
 pub(super) use self::list::{in_vault, mirror};
+use super::handover::approval::Asked;
 use super::handover::mirror::Keeper;
 use super::handover::vault::{InVault, login};
 use super::handover::{HandoverStop, place_of, planned, recipients, refused, stopped};
 use super::root::{Root, typed_with};
-use super::{confirmed, interrupted, refresh};
+use super::{refresh, unless_interrupted};
 use crate::cli::{ImportArgs, ReportOutputArg};
 use crate::cluster::block_on;
 use crate::failure::{Exit, Failure, one_line};
@@ -53,22 +54,18 @@ pub(crate) enum ImportStop {
 
 pub(super) fn run(args: &ImportArgs) -> Result<ExitCode, Failure> {
     let name = SecretName::parse(&args.name).map_err(|bad| Failure::Usage(bad.to_string()))?;
-    let root = Root::at_commit("regent import", &args.commit, &args.store, &args.keys)?;
-    let login = login(&args.vault)?;
+    let root = Root::at_commit("regent import", &args.run.commit, &args.run.store, &args.run.keys)?;
+    let login = login(&args.run.vault)?;
     block_on(async {
-        let keeper = Keeper::of(&root, args.target_context.as_ref()).await?;
+        let keeper = Keeper::of(&root, args.run.target_context.as_ref()).await?;
         let evidence = keeper.evidence(&root).await?;
         let mut progress = Progress::Nothing;
-        let stop = interrupted()?;
-        let outcome = tokio::select! {
-            outcome = from(args, &name, &root, &keeper, evidence, login, &mut progress) => outcome,
-            () = stop => Err(stopped(HandoverStop::Interrupted)),
-        };
-        outcome.map_err(|failure| progress.told(failure))
+        let outcome = from(args, &name, &root, &keeper, evidence, login, &mut progress);
+        unless_interrupted(Box::pin(outcome)).await.map_err(|failure| progress.told(failure))
     })
 }
 
-/// Begins with what the witnesses say, and ends the login.
+/// Begins with what the witnesses say.
 async fn from(
     args: &ImportArgs,
     name: &SecretName,
@@ -81,12 +78,11 @@ async fn from(
     import::admitted(&root.bootstrap, &root.place(&evidence), &evidence.holder(), name).map_err(stop)?;
     // Nothing goes to an address in Git that nobody vouches for.
     let place = place_of(root, &evidence)?;
-    let vault = InVault::connect(&place, login, &args.vault, AT_ONCE)?;
-    let site = vault.site(&place, keeper.clusters(), args.allow_ephemeral_storage).await?;
-    let mut run = Run { args, name, root, keeper, vault: &vault, site: &site, progress, approved: None };
-    let outcome = run.finish(evidence).await;
-    vault.give_back().await;
-    outcome
+    let vault = InVault::connect(&place, login, &args.run.vault, AT_ONCE)?;
+    let asked = async |site: &Site| {
+        Run { args, name, root, keeper, vault: &vault, site, progress, approved: None }.finish(evidence).await
+    };
+    vault.at(&place, keeper.clusters(), args.run.allow_ephemeral_storage, asked).await
 }
 
 /// One document.
@@ -138,7 +134,7 @@ impl Run<'_> {
             });
             match step.map_err(stop)? {
                 Step::Done(listed) => return self.done(listed).await,
-                Step::Mirror(missing) if self.args.plan => return self.would_mirror(&missing),
+                Step::Mirror(missing) if self.args.run.plan => return self.would_mirror(&missing),
                 Step::Mirror(missing) => {
                     mirror(self.keeper, &record.name, record.epoch, &missing).await?;
                     if missing.values().any(|document| self.is_it(document)) {
@@ -166,10 +162,7 @@ impl Run<'_> {
             name: &bootstrap.name,
             git: Some(Git { bootstrap, place: &place, outline: None }),
             holder: &holder,
-            authority: match &evidence.authority {
-                Reading::Present(authority) => Some(authority),
-                Reading::Absent | Reading::Unreadable(_) => None,
-            },
+            authority: evidence.authority.present(),
             record: &record,
             site: self.site,
             adopt: None,
@@ -220,11 +213,11 @@ impl Run<'_> {
         recipients(self.root, |file| *file == entry.file)?;
         self.vault.preflight(&plan, key.clone()).await?;
         list::try_to_mirror(self.keeper, &record.name).await?;
-        if self.args.plan {
+        if self.args.run.plan {
             return Ok(false);
         }
         if !is_approved {
-            self.approve(&digest).await?;
+            Asked("import").approved(&self.args.run, &digest, QUESTION).await?;
             self.approved = Some(digest);
         }
         *self.progress = Progress::Underway;
@@ -250,22 +243,6 @@ impl Run<'_> {
         Ok(true)
     }
 
-    /// What is carried out is what was approved, by its digest or by whoever sits there.
-    async fn approve(&self, digest: &str) -> Result<(), Failure> {
-        match &self.args.approve {
-            Some(given) if given == digest => Ok(()),
-            Some(given) => Err(stopped(HandoverStop::NotApproved { given: given.clone(), found: digest.to_owned() })),
-            None if self.args.yes => Ok(()),
-            None => {
-                // From a thread of its own: a signal ends the program all the same.
-                let (answer, answered) = tokio::sync::oneshot::channel();
-                std::thread::spawn(move || drop(answer.send(confirmed("import", QUESTION))));
-                let is_agreed = answered.await.map_err(|_| Failure::Bug)??;
-                if is_agreed { Ok(()) } else { Err(stopped(HandoverStop::Declined)) }
-            }
-        }
-    }
-
     fn is_it(&self, document: &ListedDocument) -> bool {
         document.name == *self.name && document.kind == self.args.kind
     }
@@ -273,7 +250,7 @@ impl Run<'_> {
     /// It is listed; a front door that refused its revision may be asked again.
     async fn done(&self, listed: Listed) -> Result<ExitCode, Failure> {
         let what = format!("{} {}", self.args.kind, self.name);
-        output::text(&match (self.args.output, listed, &self.progress) {
+        output::text(&match (self.args.run.output, listed, &self.progress) {
             (ReportOutputArg::Human, Listed::HandedOver, _) => {
                 format!("listed     {what} was handed over: Vault owns it, and there is nothing to do\n")
             }
@@ -301,7 +278,7 @@ impl Run<'_> {
     }
 
     fn would_mirror(&self, missing: &BTreeMap<u32, ListedDocument>) -> Result<ExitCode, Failure> {
-        let told = missing.iter().map(|(number, document)| match self.args.output {
+        let told = missing.iter().map(|(number, document)| match self.args.run.output {
             ReportOutputArg::Human => {
                 format!("next       imported/{number}, {} {}, would be mirrored\n", document.kind, document.name)
             }
@@ -314,7 +291,7 @@ impl Run<'_> {
     }
 
     fn mirrored(&self, missing: &BTreeMap<u32, ListedDocument>) -> String {
-        let told = missing.iter().map(|(number, document)| match self.args.output {
+        let told = missing.iter().map(|(number, document)| match self.args.run.output {
             ReportOutputArg::Human => format!("mirrored   imported/{number}, {} {}\n", document.kind, document.name),
             ReportOutputArg::Json => {
                 format!("{}\n", json!({ "mirrored": number, "name": document.name.to_string(), "kind": document.kind }))
@@ -337,7 +314,7 @@ impl Run<'_> {
             (State::Deleted, _) => "deleted",
             (State::NotCopied, _) => "not copied",
         };
-        match self.args.output {
+        match self.args.run.output {
             ReportOutputArg::Human => format!(
                 "authority  {}, epoch {}\nfrom       commit {}, {}\nto         {} {}/{}\nwitnesses  {}\ndocument   {} {}, \
                  {class}, {}\nkeys       {}\nin vault   {}: {state}\nentry      {key}\nplan       {digest}\n",

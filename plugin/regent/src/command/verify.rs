@@ -93,11 +93,10 @@ fn look(args: &VerifyArgs, name: &AuthorityName, root: Option<&Root>) -> Result<
         let place = place_of(name, &evidence)?;
         let vault = InVault::connect(&place, login, &args.vault, args.concurrency)?;
         // It was handed over to this one, whatever it keeps its contents in.
-        let site = vault.site(&place, keeper.clusters(), true).await?;
-        let run = Run { args, name, root, keeper: &keeper, near: &near, vault: &vault, site: &site };
-        let looked = run.look(evidence).await;
-        vault.give_back().await;
-        looked
+        let asked = async |site: &Site| {
+            Run { args, name, root, keeper: &keeper, near: &near, vault: &vault, site }.look(evidence).await
+        };
+        vault.at(&place, keeper.clusters(), true, asked).await
     })
 }
 
@@ -110,10 +109,7 @@ fn place_of(name: &AuthorityName, evidence: &Evidence) -> Result<WitnessedVault,
         Holder::Disagree(why) => return refused(AuthorityRefusal::Disagree { why }),
         Holder::Unreadable(why) => return refused(AuthorityRefusal::Unreadable { why }),
     };
-    let of_authority = match &evidence.authority {
-        Reading::Present(authority) => authority.vault.clone(),
-        Reading::Absent | Reading::Unreadable(_) => None,
-    };
+    let of_authority = evidence.authority.present().and_then(|authority| authority.vault.clone());
     let of_handover = match evidence.handovers.get(&epoch) {
         Some(Reading::Present(witness)) => witness.authority.as_ref().and_then(|authority| authority.vault.clone()),
         Some(Reading::Absent | Reading::Unreadable(_)) | None => None,
@@ -158,10 +154,7 @@ impl Run<'_> {
                 name: self.name,
                 git: None,
                 holder: &holder,
-                authority: match &evidence.authority {
-                    Reading::Present(authority) => Some(authority),
-                    Reading::Absent | Reading::Unreadable(_) => None,
-                },
+                authority: evidence.authority.present(),
                 record: &record,
                 site: self.site,
                 adopt: None,

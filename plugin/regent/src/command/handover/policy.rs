@@ -30,7 +30,7 @@ use crate::output;
 use crate::source::{BOOTSTRAP, Bounds, bootstrap_of, git};
 
 pub(super) fn print(args: &HandoverArgs) -> Result<ExitCode, Failure> {
-    let config = args.store.config.as_deref().map(config::load).transpose()?;
+    let config = args.run.store.config.as_deref().map(config::load).transpose()?;
     let (limits, argocd) = config.map_or_else(Default::default, |config| (config.limits, config.argocd));
     let (bootstrap, files) = root(args, &limits)?;
     let Some(place) = bootstrap.vault.clone() else { return Err(stopped(HandoverStop::NoPlace)) };
@@ -42,7 +42,7 @@ pub(super) fn print(args: &HandoverArgs) -> Result<ExitCode, Failure> {
         argocd,
         bootstrap,
     };
-    output::text(&match args.output {
+    output::text(&match args.run.output {
         ReportOutputArg::Human => needed.to_commands(),
         ReportOutputArg::Json => format!("{:#}\n", needed.to_json()),
     })?;
@@ -51,16 +51,16 @@ pub(super) fn print(args: &HandoverArgs) -> Result<ExitCode, Failure> {
 
 /// The root as the commit has it. Rights come from a commit that a handover would take: by its full id, or signed.
 fn root(args: &HandoverArgs, limits: &ConfigLimits) -> Result<(Bootstrap, Vec<SurveyedFile>), Failure> {
-    let place = git::Place::typed(&args.commit.repo, &args.commit.git)?;
-    let held = git::Held::open(&place, &args.commit.revision)?;
-    let name = format!("{}@{}", place.location, args.commit.revision);
-    let gathered = git::gather_from(&held, &name, &args.commit.path, Bounds::of(limits))?;
+    let place = git::Place::typed(&args.run.commit.repo, &args.run.commit.git)?;
+    let held = git::Held::open(&place, &args.run.commit.revision)?;
+    let name = format!("{}@{}", place.location, args.run.commit.revision);
+    let gathered = git::gather_from(&held, &name, &args.run.commit.path, Bounds::of(limits))?;
     let bootstrap = bootstrap_of(&gathered.files)?.ok_or_else(|| Failure::World {
         what: "read",
         name: format!("{}/{BOOTSTRAP}", gathered.label),
         reason: "it does not exist".to_owned(),
     })?;
-    git::pinned(&held, &args.commit.revision, &bootstrap.handover.signers, SystemTime::now())?;
+    git::pinned(&held, &args.run.commit.revision, &bootstrap.handover.signers, SystemTime::now())?;
     let limits = Limits { document: limits.document, ..Limits::default() };
     let (files, problems) = survey(&gathered.files, Some(&bootstrap), &Keyring::default(), &limits);
     match problems.into_iter().next() {
@@ -458,13 +458,13 @@ impl Policy {
 impl LoginMethod {
     /// The method that was named; both of a platform where none was.
     fn of(args: &HandoverArgs) -> Result<Vec<Self>, Failure> {
-        let kinds: &[MethodKind] = match args.vault.auth {
+        let kinds: &[MethodKind] = match args.run.vault.auth {
             VaultAuthArg::Token => &[MethodKind::Kubernetes, MethodKind::Jwt],
             VaultAuthArg::Kubernetes => &[MethodKind::Kubernetes],
             VaultAuthArg::Jwt => &[MethodKind::Jwt],
             VaultAuthArg::Approle => &[MethodKind::AppRole],
         };
-        match (kinds, &args.vault.mount) {
+        match (kinds, &args.run.vault.mount) {
             ([MethodKind::AppRole], _) if args.service_account_uid.is_some() => Err(Failure::Usage(
                 "`--service-account-uid` binds a login by `kubernetes` or `jwt`, and an AppRole has no ServiceAccount"
                     .to_owned(),
@@ -705,9 +705,9 @@ mod tests {
         let Command::Handover(args) = job_command(&job, &job["spec"]["template"]["spec"], "handover") else {
             panic!("another command")
         };
-        assert!(args.plan && args.vault.auth == VaultAuthArg::Kubernetes);
-        assert_eq!(args.vault.role.as_deref(), Some("regent-handover-prod"));
-        ruled(&config, &args.commit.path);
+        assert!(args.run.plan && args.run.vault.auth == VaultAuthArg::Kubernetes);
+        assert_eq!(args.run.vault.role.as_deref(), Some("regent-handover-prod"));
+        ruled(&config, &args.run.commit.path);
         let [cron, config] = of(include_str!("../../../../../manifests/vault/cronjob.yaml"));
         let pod = &cron["spec"]["jobTemplate"]["spec"]["template"]["spec"];
         let Command::Verify(args) = job_command(&cron, pod, "verify") else { panic!("another command") };

@@ -60,7 +60,7 @@ pub(super) async fn settle(keeper: &Keeper, root: &Root, args: &HandoverArgs, ma
         return Ok(());
     }
     match keeper {
-        Keeper::Folder(_) if args.plan => Ok(()),
+        Keeper::Folder(_) if args.run.plan => Ok(()),
         Keeper::Folder(folder) => {
             let without: BTreeSet<Without> = args.settle.without.iter().map(|proof| Without::from(*proof)).collect();
             if without != BTreeSet::from([Without::Operations, Without::Outcome, Without::Caches]) {
@@ -144,10 +144,14 @@ impl<'a> Settling<'a> {
         let quiet_at = began + self.request + MARGIN;
         let Some(first) = self.look().await.map_err(|problem| self.unseen(&problem))? else {
             // Without Argo CD nobody has rendered for it.
-            return if self.args.plan { Ok(()) } else { self.note(&Left::default(), "there is no Argo CD here").await };
+            return if self.args.run.plan {
+                Ok(())
+            } else {
+                self.note(&Left::default(), "there is no Argo CD here").await
+            };
         };
         self.name_others(&first);
-        if self.args.plan {
+        if self.args.run.plan {
             return Err(self.only_planned(&first));
         }
         self.may_disarm().await?;
@@ -390,7 +394,7 @@ impl<'a> Settling<'a> {
     async fn note(&self, left: &Left, seen: &str) -> Result<(), Failure> {
         let message = report::settled_message(left, seen);
         self.change(|status| settled(status, self.marked, left, &message)).await?;
-        output::text(&report::settled(self.marked, &message, self.args.output))
+        output::text(&report::settled(self.marked, &message, self.args.run.output))
     }
 
     async fn change(&self, change: impl Fn(&mut AuthorityStatus)) -> Result<(), Failure> {

@@ -60,6 +60,22 @@ impl InVault {
         stopped(HandoverStop::Vault { address: self.address.clone(), problem })
     }
 
+    /// Does something in the Vault that is at this place, and gives the login back whatever came of it.
+    pub(in super::super) async fn at<T>(
+        &self,
+        place: &WitnessedVault,
+        clusters: Option<&Clusters>,
+        ephemeral: bool,
+        act: impl AsyncFnOnce(&Site) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let outcome = match self.site(place, clusters, ephemeral).await {
+            Ok(site) => act(&site).await,
+            Err(failure) => Err(failure),
+        };
+        self.give_back().await;
+        outcome
+    }
+
     /// Which Vault this is. No token is sent before the node has answered as the active one.
     pub(in super::super) async fn site(
         &self,

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use regent_core::Refusal;
 use regent_core::authority::{self, AuthorityRefusal, Place};
 use regent_core::bootstrap::Bootstrap;
-use regent_core::evidence::{Clusters, DocumentList, Evidence, Holder, ListedClass, Mirror, Reading};
+use regent_core::evidence::{Clusters, DocumentList, Evidence, Holder, ListedClass, Mirror};
 use regent_core::handover::decide::{Facts, Git, OtherVault, RecordKey, Step, decide, epoch_to_read};
 use regent_core::handover::record::{Marked, Site};
 use regent_core::name::{AuthorityName, Epoch, HandoverId};
@@ -116,10 +116,7 @@ impl Beginning<'_> {
                 name: &self.bootstrap.name,
                 git: Some(Git { bootstrap: self.bootstrap, place: self.place, outline: None }),
                 holder: &holder,
-                authority: match &evidence.authority {
-                    Reading::Present(authority) => Some(authority),
-                    Reading::Absent | Reading::Unreadable(_) => None,
-                },
+                authority: evidence.authority.present(),
                 record: &record,
                 site: &self.site,
                 adopt: adopt.as_ref(),

@@ -1,0 +1,78 @@
+//! `regent handover`, and what every run has that brings values to Vault.
+
+use clap::{Args, value_parser};
+
+use super::{CommitArgs, KeyArgs, ReportOutputArg, SettleArgs, StoreArgs, VaultArgs};
+
+/// `regent handover`.
+#[derive(Args)]
+pub(crate) struct HandoverArgs {
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// Requests to Vault at one time.
+    #[arg(long, value_name = "N", default_value = "16", value_parser = value_parser!(u8).range(1..=64), help_heading = "Vault")]
+    pub(crate) concurrency: u8,
+    /// Take this handover over for a cluster that was rebuilt: Vault's values stand.
+    #[arg(long, value_name = "ID", help_heading = "Decisions")]
+    pub(crate) adopt: Option<String>,
+    /// Accept this Vault as the one of the record, although it has another identity.
+    #[arg(long, help_heading = "Decisions")]
+    pub(crate) accept_vault_identity: bool,
+    #[command(flatten)]
+    pub(crate) settle: SettleArgs,
+    /// Print what has to be created first in Vault and in the cluster, as commands, and ask nobody.
+    ///
+    /// Policies, roles and rights with the names of this root. `--vault-auth` chooses the login; keys and a store are not needed.
+    #[arg(long, help_heading = "Policy")]
+    #[arg(conflicts_with_all = ["plan", "approve", "yes", "adopt", "accept_vault_identity", "token_file", "role"])]
+    pub(crate) print_policy: bool,
+    /// Bind the login to the account `regent-handover-NAME` that has this uid, and not to whatever is called so.
+    #[arg(long, value_name = "UID", value_parser = uid, requires = "print_policy", help_heading = "Policy")]
+    pub(crate) service_account_uid: Option<String>,
+}
+
+/// A run that brings values from a commit to Vault, by a plan that somebody agreed to.
+#[derive(Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) commit: CommitArgs,
+    #[command(flatten)]
+    pub(crate) keys: KeyArgs,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+    /// The context of the cluster where the Secrets live, where that is another one (a hub).
+    #[arg(long, value_name = "NAME", help_heading = "Cluster")]
+    pub(crate) target_context: Option<String>,
+    #[command(flatten)]
+    pub(crate) vault: VaultArgs,
+    /// Take a Vault that keeps everything in memory: for trying it out.
+    #[arg(long, help_heading = "Vault")]
+    pub(crate) allow_ephemeral_storage: bool,
+    /// Show what would be done and the digest of it, and change nothing.
+    #[arg(long, conflicts_with_all = ["approve", "yes"])]
+    pub(crate) plan: bool,
+    /// Do it if the plan is still this one.
+    #[arg(long, value_name = "DIGEST", conflicts_with = "yes")]
+    pub(crate) approve: Option<String>,
+    /// Do not ask; needed where standard input is no terminal.
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    /// Output format.
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "human")]
+    pub(crate) output: ReportOutputArg,
+}
+
+/// As the API server writes uids; what is printed may be pasted into a shell.
+fn uid(text: &str) -> Result<String, &'static str> {
+    let parsed = uuid::Uuid::try_parse(text).ok().filter(|_| text.len() == 36);
+    parsed.map(|uid| uid.to_string()).ok_or("a uid is expected, as `kubectl get -o jsonpath={.metadata.uid}` prints it")
+}
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  regent handover --revision $(git rev-parse HEAD) --path clusters/prod -i root.txt --context prod \\
+    --vault-token-file token --plan                 what would be done; with --approve DIGEST it is
+  regent handover --repo https://git.example/infra.git --git-token-file git-token --revision main --path clusters/prod \\
+    -i root.txt --context prod --vault-auth jwt --vault-role regent-handover --vault-jwt-file ci-token --yes
+  regent handover --revision $(git rev-parse HEAD) --path clusters/prod --print-policy --vault-auth kubernetes \\
+    --service-account-uid $(kubectl -n regent-system get serviceaccount regent-handover-prod -o jsonpath={.metadata.uid})";
