@@ -69,7 +69,7 @@ impl Root {
         store: &StoreArgs,
         keys: &KeyArgs,
     ) -> Result<Self, Failure> {
-        let root = Self::at_revision(command, args, store, keys)?;
+        let root = Self::at_revision(command, args, store, keys, git::History::Recent)?;
         if let Some((_, held)) = &root.held {
             git::pinned(held, &args.revision, &root.bootstrap.handover.signers, SystemTime::now())?;
         }
@@ -82,11 +82,12 @@ impl Root {
         args: &CommitArgs,
         store: &StoreArgs,
         keys: &KeyArgs,
+        history: git::History,
     ) -> Result<Self, Failure> {
         let config = store.config.as_deref().map(config::load).transpose()?;
         let store = store_of(command, "`--context NAME`, `--config FILE` or `--store DIR`", store, config.as_ref())?;
         let place = git::Place::typed(&args.repo, &args.git)?;
-        let held = git::Held::open(&place, &args.revision)?;
+        let held = git::Held::open(&place, &args.revision, history)?;
         let name = format!("{}@{}", place.location, args.revision);
         let gathered = git::gather_from(&held, &name, &args.path, bounds(config.as_ref()))?;
         let label = format!("{}/{BOOTSTRAP}", gathered.label);
@@ -171,7 +172,7 @@ impl Root {
         revision: &str,
     ) -> Result<Vec<Slipped>, Failure> {
         let (place, _) = self.held()?;
-        let other = git::Held::open(place, revision)?;
+        let other = git::Held::open(place, revision, git::History::None)?;
         let files = if git::folder_id(&other, self.folder())?.is_some() {
             let name = format!("{}@{revision}", place.location);
             let gathered = git::gather_from(&other, &name, self.folder(), bounds(self.config.as_ref()))?;

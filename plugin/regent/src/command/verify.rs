@@ -33,6 +33,7 @@ use crate::cluster::block_on;
 use crate::config;
 use crate::failure::Failure;
 use crate::output;
+use crate::source::git;
 
 pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode, Failure> {
     let typed = args.authority.as_deref().map(AuthorityName::parse).transpose();
@@ -61,7 +62,8 @@ pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode, Failure> {
 fn root(args: &VerifyArgs) -> Result<Option<Root>, Failure> {
     let (Some(repo), Some(revision)) = (args.repo.clone(), args.revision.clone()) else { return Ok(None) };
     let commit = CommitArgs { repo, revision, path: args.path.clone(), git: args.git.clone() };
-    Root::at_revision("regent verify", &commit, &args.store, &args.keys).map(Some)
+    let history = if args.history { git::History::Whole } else { git::History::None };
+    Root::at_revision("regent verify", &commit, &args.store, &args.keys, history).map(Some)
 }
 
 fn named<'a>(typed: Option<&'a AuthorityName>, root: Option<&'a Root>) -> Result<&'a AuthorityName, Failure> {

@@ -62,6 +62,17 @@ impl Place {
 
 const FLAGS: &str = "`--git-token-file`, `--git-username`, `--git-ca-file`; `--ssh-key-file`, `--ssh-known-hosts-file`";
 
+/// How much of what led to a commit is fetched with it, where the repository is elsewhere and its server can leave it out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum History {
+    /// The commit alone.
+    None,
+    /// As much as tells who changed a file last, for most of them.
+    Recent,
+    /// All of it.
+    Whole,
+}
+
 /// One commit of a repository, with everything in it at hand.
 pub(crate) struct Held {
     repository: Repository,
@@ -72,7 +83,7 @@ pub(crate) struct Held {
 
 impl Held {
     /// The commit of a branch, tag or commit, fetched where the repository is elsewhere.
-    pub(crate) fn open(place: &Place, revision: &str) -> Result<Self, Failure> {
+    pub(crate) fn open(place: &Place, revision: &str, history: History) -> Result<Self, Failure> {
         match &place.location {
             Location::Folder(repo) => {
                 let repository = open(repo)?;
@@ -80,7 +91,7 @@ impl Held {
                 Ok(Self { repository, commit, _fetched: None })
             }
             Location::Remote(address) => {
-                let fetched = remote::fetch(address, &place.access, revision)?;
+                let fetched = remote::fetch(address, &place.access, revision, history)?;
                 Ok(Self { repository: fetched.repository, commit: fetched.commit, _fetched: Some(fetched.folder) })
             }
         }
@@ -97,7 +108,7 @@ impl Held {
 
 /// Reads the files below `path` (`.` for the whole repository) at `revision`.
 pub(crate) fn gather(place: &Place, revision: &str, path: &str, bounds: Bounds) -> Result<Gathered, Failure> {
-    let held = Held::open(place, revision)?;
+    let held = Held::open(place, revision, History::None)?;
     gather_from(&held, &format!("{}@{revision}", place.location), path, bounds)
 }
 
@@ -158,7 +169,7 @@ const MAX_HISTORY: usize = 20_000;
 const HISTORY_WITHIN: Duration = Duration::from_secs(5);
 
 /// The last commit that changed each of these files below `root`, along first parents: what came by a merge came with the
-/// merge. A repository that was fetched without its history tells of none.
+/// merge. What is older than what was fetched is not told.
 pub(crate) fn last_changes(
     held: &Held,
     root: &str,

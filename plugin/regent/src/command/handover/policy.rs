@@ -52,7 +52,7 @@ pub(super) fn print(args: &HandoverArgs) -> Result<ExitCode, Failure> {
 /// The root as the commit has it. Rights come from a commit that a handover would take: by its full id, or signed.
 fn root(args: &HandoverArgs, limits: &ConfigLimits) -> Result<(Bootstrap, Vec<SurveyedFile>), Failure> {
     let place = git::Place::typed(&args.run.commit.repo, &args.run.commit.git)?;
-    let held = git::Held::open(&place, &args.run.commit.revision)?;
+    let held = git::Held::open(&place, &args.run.commit.revision, git::History::None)?;
     let name = format!("{}@{}", place.location, args.run.commit.revision);
     let gathered = git::gather_from(&held, &name, &args.run.commit.path, Bounds::of(limits))?;
     let bootstrap = bootstrap_of(&gathered.files)?.ok_or_else(|| Failure::World {

@@ -96,7 +96,7 @@ impl Source {
 
     /// A revision from a repository's object database.
     fn commit(place: &Place, revision: &str, path: &str, limit: u64) -> Result<Self, Failure> {
-        let held = git::Held::open(place, revision)?;
+        let held = git::Held::open(place, revision, git::History::None)?;
         let (repository, commit) = (held.repository(), held.commit()?);
         let (top, repo_url) = match &place.location {
             Location::Folder(repo) => {

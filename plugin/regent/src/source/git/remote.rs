@@ -22,6 +22,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use self::advertised::{Advertised, Want};
+use super::History;
 use crate::failure::{Failure, one_line};
 
 /// Why a server does not give what is asked for.
@@ -123,8 +124,11 @@ pub(super) fn commit(address: &Address, access: &Access, revision: &str) -> Resu
     })
 }
 
-/// Fetches a revision: that commit alone where the server can, else all branches and tags.
-pub(super) fn fetch(address: &Address, access: &Access, revision: &str) -> Result<Fetched, Failure> {
+/// Commits on the way to the one that is asked for, [`History::Recent`].
+const RECENT: i32 = 1000;
+
+/// Fetches a revision: that commit and this much of its history where the server can, else all branches and tags.
+pub(super) fn fetch(address: &Address, access: &Access, revision: &str, history: History) -> Result<Fetched, Failure> {
     with_session(address, access, |session| {
         let folder = private_folder().map_err(|error| RemoteProblem::Said(one_line(&error.to_string())))?;
         let told = |error: &git2::Error| session.told(error);
@@ -144,7 +148,11 @@ pub(super) fn fetch(address: &Address, access: &Access, revision: &str) -> Resul
             };
             let mut options = options(session);
             if advertised.can("shallow") && !matches!(want, Want::Everything(_)) {
-                options.depth(1);
+                match history {
+                    History::None => drop(options.depth(1)),
+                    History::Recent => drop(options.depth(RECENT)),
+                    History::Whole => {}
+                }
             }
             connection.remote().download(&specs, Some(&mut options)).map_err(|error| told(&error))?;
             want.id()

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::source::git::{GitArgs, Place};
+use crate::source::git::{GitArgs, History, Place};
 
 /// What `tests/signed/make` made with the real programs.
 fn fixture(name: &str) -> Vec<u8> {
@@ -125,7 +125,7 @@ fn a_handover_begins_from_a_full_id_or_from_what_an_allowed_signer_signed() {
     let (temp, id) = repository(&fixture("ssh-ed25519.commit"));
     let place = Place::typed(temp.path(), &GitArgs::default()).ok().unwrap();
     let pin = |revision: &str, names: &[&str]| {
-        let held = Held::open(&place, revision).ok().unwrap();
+        let held = Held::open(&place, revision, History::None).ok().unwrap();
         pinned(&held, revision, &signers(names), day(1)).map_err(|failure| format!("{failure}; {}", failure.hint()))
     };
     let full = id.to_string();
