@@ -75,13 +75,14 @@ class Hand:
                               env={**self.environment(), **(env or {})}, timeout=6 * PATIENCE)
         return self.judged(done.returncode, done.stdout + done.stderr, words, ends, code, says)
 
-    def begin(self, *words, **kwargs):
-        """A handover that goes on while others do: a process, for `over`."""
-        return self.started(self.handover_words(*words, **kwargs))
+    def begin(self, *words, terminal=None, **kwargs):
+        """A handover that goes on while others do: a process, for `over`. Of a terminal, it asks there and tells there how far it
+        is."""
+        return self.started(self.handover_words(*words, **kwargs), terminal)
 
-    def started(self, words):
-        return subprocess.Popen(self.command(*words), cwd=self.work, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                stderr=subprocess.STDOUT, env=self.environment())
+    def started(self, words, terminal=None):
+        return subprocess.Popen(self.command(*words), cwd=self.work, stdin=terminal or subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                stderr=terminal or subprocess.STDOUT, env=self.environment())
 
     @staticmethod
     def over(child):

@@ -3,7 +3,9 @@ between the two witnesses; answers are lost, one by one and all. The next run, u
 state, and until there is a record Git rules.
 """
 
+import json
 import signal
+import socket
 import time
 
 from handed import ANY_HANDOVER, CANARY, Hand
@@ -25,6 +27,7 @@ def story(stage):
             at_every_request(hand, proxy)
             between_the_witnesses(hand, proxy)
             every_answer_once(hand, proxy)
+            nobody_answers(hand)
     finally:
         bao.stop()
 
@@ -45,6 +48,31 @@ def at_every_request(hand, proxy):
             recorded[way] += settled(hand, proxy)
     # The record is there for a part of each way, and not for the other.
     assert all(0 < count < requests for count in recorded.values()), recorded
+
+
+def nobody_answers(hand):
+    """A server of the repository, or of the cluster, takes the connection and says nothing: whoever ends the run is heard there
+    too, and nothing that was fetched is left."""
+    hand.another("silent")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        at = f"https://127.0.0.1:{silent.getsockname()[1]}"
+        kubeconfig = hand.stage.folder / "silent.kubeconfig"
+        kubeconfig.write_text(json.dumps({
+            "apiVersion": "v1", "kind": "Config", "current-context": "silent", "users": [{"name": "nobody", "user": {}}],
+            "clusters": [{"name": "silent", "cluster": {"server": at}}],
+            "contexts": [{"name": "silent", "context": {"cluster": "silent", "user": "nobody"}}]}))
+        of_git, of_cluster = (["--repo", f"{at}/repo.git", *hand.where],
+                              ["--repo", hand.stage.repo.folder, "--kubeconfig", kubeconfig, "--context", "silent"])
+        for words, by in (of_git, signal.SIGINT), (of_git, signal.SIGTERM), (of_cluster, signal.SIGINT):
+            child = hand.started(["handover", *words, "--revision", hand.commit, "--path", "clusters/prod", "-i",
+                                  hand.stage.key.file, "--vault-token-file", hand.token, "--yes"])
+            connection, _ = silent.accept()
+            child.send_signal(by)
+            ends, said = hand.over(child)
+            connection.close()
+            assert ends == 6 and "interrupted" in said and "regent handover --repo " in said, (words, ends, said)
+            assert not list(hand.work.iterdir()), list(hand.work.iterdir())
+    hand.git_rules()
 
 
 def cut_off(hand, proxy, at, does, begun):

@@ -1,6 +1,10 @@
 """A handover from plan to stubs: nothing before it is approved, everything once, and nothing again."""
 
-from handed import SECRETS, Hand
+import json
+import os
+import pty
+
+from handed import ANY_HANDOVER, SECRETS, Hand
 
 
 def story(stage):
@@ -19,7 +23,11 @@ def story(stage):
     hand.handover(ends=2, code="usage", says="--yes")
     hand.handover("--approve", "0" * 64, ends=6, code="approval", says=plan["digest"])
     hand.git_rules()
-    hand.handover("--approve", plan["digest"], says="closed: ")
+    said = hand.handover("--approve", plan["digest"], says="closed: ")
+    # Who follows it by a program sees each copy once.
+    lines = [json.loads(line) for line in said.splitlines() if line.startswith('{"copied"')]
+    assert sorted(line["copied"] for line in lines) == ["app/api", "app/db"], said
+    assert [(line["done"], line["of"]) for line in lines] == [(1, 2), (2, 2)], said
     handover = hand.vault_rules()
     assert hand.copies() == {f"app/{name}": values for name, values in SECRETS.items()}
     record = hand.record()
@@ -39,4 +47,23 @@ def story(stage):
                                + f"closed: {handover}\n", "clusters/prod/api.yaml": None})
     hand.handover("--yes", revision=later)
     assert hand.versions() == rotated
+    on_a_terminal(hand)
     hand.bao.stop()
+
+
+def on_a_terminal(hand):
+    """A person is asked, and sees a bar."""
+    hand.bao.policy("handover", ANY_HANDOVER)
+    hand.another("terminal")
+    ours, theirs = pty.openpty()
+    child = hand.begin(terminal=theirs)
+    os.close(theirs)
+    os.write(ours, b"y\n")
+    ends, _ = hand.over(child)
+    said = os.read(ours, 65536).decode()
+    os.close(ours)
+    assert ends == 0, (ends, said)
+    assert "Hand over? [y/N]" in said, said
+    assert f"\rcopying [{30 * '#'}] 1 of 1\r\n" in said, said
+    assert hand.copies() == {"app/db": SECRETS["db"]} and hand.authority()["authority"] == "vault"
+

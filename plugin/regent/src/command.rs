@@ -22,6 +22,7 @@ pub(crate) use self::handover::HandoverStop;
 pub(crate) use self::import::ImportStop;
 use crate::cli::{Cli, Command};
 use crate::failure::Failure;
+use crate::source::git;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
@@ -60,7 +61,10 @@ async fn unless_interrupted<T>(run: impl Future<Output = Result<T, Failure>>) ->
     let stop = interrupted()?;
     tokio::select! {
         outcome = run => outcome,
-        () = stop => Err(handover::stopped(HandoverStop::Interrupted)),
+        () = stop => {
+            git::abandon();
+            Err(handover::stopped(HandoverStop::Interrupted))
+        }
     }
 }
 

@@ -34,7 +34,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use regent_core::evidence::WitnessedVault;
 use regent_core::name::{AuthorityName, Epoch, HandoverId, SecretName};
-use regent_sops::Plaintext;
+use regent_sops::{Plaintext, Wiping};
 use serde::Deserialize;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
@@ -310,16 +310,16 @@ impl Vault {
             let retry_after = retry_after
                 .and_then(|seconds| seconds.parse().ok())
                 .map_or(Duration::ZERO, |seconds| Duration::from_secs(seconds).min(LONGEST_PAUSE));
-            let mut bytes = Zeroizing::new(Vec::new());
+            let mut bytes = Wiping::default();
             while let Some(frame) = body.frame().await {
                 let frame = frame.map_err(|_| VaultError::Unreachable("its answer was cut off".to_owned()))?;
                 let Ok(data) = frame.into_data() else { continue };
                 if bytes.len() + data.len() > question.limit {
                     return Err(VaultError::Oversized(question.limit));
                 }
-                bytes.extend_from_slice(&data);
+                bytes.push(&data);
             }
-            Ok(Reply { status: head.status.as_u16(), retry_after, body: bytes })
+            Ok(Reply { status: head.status.as_u16(), retry_after, body: bytes.finish() })
         };
         tokio::time::timeout(self.one_answer, exchange).await.unwrap_or(Err(VaultError::Late(self.one_answer)))
     }

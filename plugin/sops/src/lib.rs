@@ -78,5 +78,5 @@ pub use limits::Limits;
 pub use metadata::{Recipient, RecipientKind};
 pub use opener::{Opener, Stop};
 pub use opening::{Opened, Reveal, Sealed};
-pub use plaintext::Plaintext;
+pub use plaintext::{Plaintext, Wiping};
 pub use tree::{Branch, Comment, Element, Entry, Item, Leaf, Node, Origin, Position, Scalar, Tree};

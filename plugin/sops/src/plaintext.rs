@@ -163,18 +163,18 @@ impl Zeroize for Plaintext {
     }
 }
 
-/// A growing [`Plaintext`]: where it must move to a larger buffer, the smaller one is wiped.
+/// Growing bytes that may hold values: where they must move to a larger buffer, the smaller one is wiped.
 #[derive(Default)]
-pub(crate) struct PlaintextWriter(Zeroizing<Vec<u8>>);
+pub struct Wiping(Zeroizing<Vec<u8>>);
 
-impl PlaintextWriter {
+impl Wiping {
     /// Room for this many bytes before the first move.
-    pub(crate) fn with_capacity(bytes: usize) -> Self {
+    pub fn with_capacity(bytes: usize) -> Self {
         Self(Zeroizing::new(Vec::with_capacity(bytes)))
     }
 
     /// Appends `bytes`.
-    pub(crate) fn push(&mut self, bytes: &[u8]) {
+    pub fn push(&mut self, bytes: &[u8]) {
         let needed = self.0.len().saturating_add(bytes.len());
         if needed > self.0.capacity() {
             let mut larger =
@@ -185,9 +185,52 @@ impl PlaintextWriter {
         self.0.extend_from_slice(bytes);
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// What was written.
-    pub(crate) fn finish(mut self) -> Plaintext {
-        Plaintext::new(std::mem::take(&mut *self.0))
+    pub fn finish(self) -> Zeroizing<Vec<u8>> {
+        self.0
+    }
+}
+
+/// Never fails.
+impl std::io::Write for Wiping {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.push(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A growing [`Plaintext`].
+#[derive(Default)]
+pub(crate) struct PlaintextWriter(Wiping);
+
+impl PlaintextWriter {
+    /// Room for this many bytes before the first move.
+    pub(crate) fn with_capacity(bytes: usize) -> Self {
+        Self(Wiping::with_capacity(bytes))
+    }
+
+    /// Appends `bytes`.
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        self.0.push(bytes);
+    }
+
+    /// What was written.
+    pub(crate) fn finish(self) -> Plaintext {
+        Plaintext::new(std::mem::take(&mut *self.0.finish()))
     }
 }
 

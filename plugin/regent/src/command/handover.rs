@@ -54,17 +54,18 @@ pub(super) fn run(args: &HandoverArgs) -> Result<ExitCode, Failure> {
     if args.print_policy {
         return policy::print(args);
     }
-    let root = Root::at_commit("regent handover", &args.run.commit, &args.run.store, &args.run.keys)?;
     let login = vault::login(&args.run.vault)?;
     let adopt = args.adopt.as_deref().map(HandoverId::parse).transpose();
     let adopt = adopt.map_err(|bad| Failure::Usage(bad.to_string()))?;
-    block_on(async {
+    let mut recorded = Recorded::No;
+    block_on(unless_interrupted(Box::pin(async {
+        let root = Root::of_run("regent handover", &args.run).await?;
         let keeper = Keeper::of(&root, args.run.target_context.as_ref()).await?;
         let evidence = keeper.evidence(&root).await?;
-        let mut recorded = Recorded::by(&evidence.holder());
-        let outcome = from(args, &root, &keeper, evidence, adopt, login, &mut recorded);
-        unless_interrupted(Box::pin(outcome)).await.map_err(|failure| recorded.told(failure))
-    })
+        recorded = Recorded::by(&evidence.holder());
+        from(args, &root, &keeper, evidence, adopt, login, &mut recorded).await
+    })))
+    .map_err(|failure| recorded.told(failure))
 }
 
 /// Begins with what the witnesses say.

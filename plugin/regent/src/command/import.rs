@@ -54,15 +54,15 @@ pub(crate) enum ImportStop {
 
 pub(super) fn run(args: &ImportArgs) -> Result<ExitCode, Failure> {
     let name = SecretName::parse(&args.name).map_err(|bad| Failure::Usage(bad.to_string()))?;
-    let root = Root::at_commit("regent import", &args.run.commit, &args.run.store, &args.run.keys)?;
     let login = login(&args.run.vault)?;
-    block_on(async {
+    let mut progress = Progress::Nothing;
+    block_on(unless_interrupted(Box::pin(async {
+        let root = Root::of_run("regent import", &args.run).await?;
         let keeper = Keeper::of(&root, args.run.target_context.as_ref()).await?;
         let evidence = keeper.evidence(&root).await?;
-        let mut progress = Progress::Nothing;
-        let outcome = from(args, &name, &root, &keeper, evidence, login, &mut progress);
-        unless_interrupted(Box::pin(outcome)).await.map_err(|failure| progress.told(failure))
-    })
+        from(args, &name, &root, &keeper, evidence, login, &mut progress).await
+    })))
+    .map_err(|failure| progress.told(failure))
 }
 
 /// Begins with what the witnesses say.

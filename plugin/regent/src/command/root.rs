@@ -18,7 +18,7 @@ use regent_core::rules::{RegentConfig, Rule};
 use regent_sops::Limits;
 
 use super::render::{bootstrap_path, key_args, place_of};
-use crate::cli::{CommitArgs, KeyArgs, StoreArgs};
+use crate::cli::{CommitArgs, KeyArgs, RunArgs, StoreArgs};
 use crate::cluster::{Access, Cluster, installation};
 use crate::config;
 use crate::failure::Failure;
@@ -62,13 +62,17 @@ impl Root {
         Self::of(gathered, &dir.join(BOOTSTRAP).display().to_string(), None, config, store, keys)
     }
 
+    /// The root of a run that brings values to Vault, from a thread of its own: a server that is slow keeps nobody from
+    /// ending the run.
+    pub(super) async fn of_run(command: &'static str, run: &RunArgs) -> Result<Self, Failure> {
+        let (commit, store, keys) = (run.commit.clone(), run.store.clone(), run.keys.clone());
+        let (tell, told) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || drop(tell.send(Self::at_commit(command, &commit, &store, &keys))));
+        told.await.map_err(|_| Failure::Bug)?
+    }
+
     /// A root as one commit has it, which is named by its full id, or signed by whom `regent.yaml` allows.
-    pub(super) fn at_commit(
-        command: &str,
-        args: &CommitArgs,
-        store: &StoreArgs,
-        keys: &KeyArgs,
-    ) -> Result<Self, Failure> {
+    fn at_commit(command: &str, args: &CommitArgs, store: &StoreArgs, keys: &KeyArgs) -> Result<Self, Failure> {
         let root = Self::at_revision(command, args, store, keys, git::History::Recent)?;
         if let Some((_, held)) = &root.held {
             git::pinned(held, &args.revision, &root.bootstrap.handover.signers, SystemTime::now())?;

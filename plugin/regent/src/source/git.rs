@@ -20,7 +20,7 @@ use super::{Bounds, Gathered, above, too_many_bytes, too_many_files};
 use crate::cli::GitArgs;
 use crate::failure::Failure;
 
-pub(crate) use self::remote::RemoteProblem;
+pub(crate) use self::remote::{RemoteProblem, abandon};
 pub(crate) use self::signed::SignatureProblem;
 pub(crate) use self::signed::pinned;
 

@@ -10,10 +10,9 @@ use std::fmt;
 use bytes::Bytes;
 use regent_core::handover::record::Record;
 use regent_core::name::{AuthorityName, Epoch, SecretName};
-use regent_sops::Plaintext;
+use regent_sops::{Plaintext, Wiping};
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use zeroize::Zeroizing;
 
 use super::answer::{Data, Route, VaultError, refusal};
 
@@ -100,20 +99,20 @@ impl NewKey {
     /// # Errors
     /// A value that is not UTF-8: Vault would store U+FFFD for every byte that is none.
     pub(crate) fn new<'a>(fields: impl IntoIterator<Item = (&'a str, &'a Plaintext)>) -> Result<Self, VaultError> {
-        let mut body = Zeroizing::new(br#"{"options":{"cas":0},"data":{"#.to_vec());
+        let mut body = Wiping::default();
+        body.push(br#"{"options":{"cas":0},"data":{"#);
         for (position, (key, value)) in fields.into_iter().enumerate() {
             #[expect(clippy::disallowed_methods, reason = "the one exit of plaintext to Vault")]
             let text = std::str::from_utf8(value.expose()).map_err(|_| VaultError::NotText(key.to_owned()))?;
-            body.reserve(key.len() + text.len() + r#","":"""#.len());
             if position > 0 {
-                body.push(b',');
+                body.push(b",");
             }
             json_string(&mut body, key);
-            body.push(b':');
+            body.push(b":");
             json_string(&mut body, text);
         }
-        body.extend_from_slice(b"}}");
-        Ok(Self { body: Bytes::from_owner(body) })
+        body.push(b"}}");
+        Ok(Self { body: Bytes::from_owner(body.finish()) })
     }
 
     /// The same buffer, not a copy of it.
@@ -152,8 +151,8 @@ impl NextBeat {
     }
 }
 
-fn json_string(body: &mut Vec<u8>, text: &str) {
-    serde_json::to_writer(body, text).expect("a string is JSON, and a vector takes every byte");
+fn json_string(body: &mut Wiping, text: &str) {
+    serde_json::to_writer(body, text).expect("a string is JSON, and memory takes every byte");
 }
 
 /// What a creation came to.

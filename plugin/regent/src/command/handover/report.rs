@@ -234,7 +234,14 @@ fn bounded(text: &str) -> String {
     if line.chars().count() <= LONGEST { line } else { line.chars().take(LONGEST).chain("..".chars()).collect() }
 }
 
-/// How far the copies are: one line that is written over on a terminal, a line of JSON each elsewhere.
+/// `[#####...............]`: how much of the whole is done.
+fn bar(done: usize, all: usize) -> String {
+    const WIDTH: usize = 30;
+    let filled = (done * WIDTH).checked_div(all).unwrap_or(WIDTH).min(WIDTH);
+    format!("[{}{}]", "#".repeat(filled), ".".repeat(WIDTH - filled))
+}
+
+/// How far the copies are: a bar that is written over on a terminal, a line of JSON each elsewhere.
 pub(super) struct Progress {
     all: usize,
     done: AtomicUsize,
@@ -251,7 +258,7 @@ impl Progress {
         let mut stderr = std::io::stderr().lock();
         // Nobody who looks does not stop the work.
         let _ = if self.terminal {
-            write!(stderr, "\rcopied {done} of {}", self.all).and_then(|()| stderr.flush())
+            write!(stderr, "\rcopying {} {done} of {}", bar(done, self.all), self.all).and_then(|()| stderr.flush())
         } else {
             writeln!(stderr, "{}", json!({ "copied": name.to_string(), "done": done, "of": self.all }))
         };

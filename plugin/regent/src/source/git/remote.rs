@@ -11,6 +11,7 @@ mod ssh;
 
 use std::cell::RefCell;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -282,7 +283,22 @@ fn options(session: &Session) -> FetchOptions<'_> {
 /// A folder that nobody else can look into.
 fn private_folder() -> std::io::Result<TempDir> {
     let only_mine = std::fs::Permissions::from_mode(0o700);
-    tempfile::Builder::new().prefix("regent-git-").permissions(only_mine).tempdir()
+    let folder = tempfile::Builder::new().prefix("regent-git-").permissions(only_mine).tempdir()?;
+    let mut folders = FOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
+    folders.retain(|folder| folder.exists());
+    folders.push(folder.path().to_owned());
+    Ok(folder)
+}
+
+/// The folders of fetches that may not be over.
+static FOLDERS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// Removes what was fetched, for a process that ends while other threads still hold it.
+pub(crate) fn abandon() {
+    for folder in FOLDERS.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        // What is gone needs nothing, and what cannot be removed is ciphertext.
+        drop(std::fs::remove_dir_all(folder));
+    }
 }
 
 impl Session {
