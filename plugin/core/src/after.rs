@@ -6,6 +6,7 @@
 //! without data destroys the live one's values. Argo CD obeys `hook: Skip` exactly (`Skip,PreSync` is
 //! a hook and deletes); Flux obeys `ssa: Ignore`.
 
+use crate::bootstrap::After;
 use crate::evidence::ListedDocument;
 use crate::guard;
 use crate::name::AuthorityName;
@@ -15,6 +16,17 @@ use delivery::Clear;
 use regent_sops::{Branch, Node};
 
 pub(crate) mod delivery;
+
+impl After {
+    /// API version and kind of the object that has an operator deliver a Secret; `None` where another controller does.
+    pub fn delivered_as(&self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Stub => None,
+            Self::ExternalSecret { .. } => Some(("external-secrets.io/v1", "ExternalSecret")),
+            Self::VaultStaticSecret { .. } => Some(("secrets.hashicorp.com/v1beta1", "VaultStaticSecret")),
+        }
+    }
+}
 
 /// What a stub says of the object it stands for.
 pub(crate) struct Stub {

@@ -215,8 +215,8 @@ impl Ruling {
     #[must_use]
     pub fn settled_by(self, evidence: &Evidence) -> Self {
         let place = match (&self.mode, &evidence.authority) {
-            (Mode::Stubs(DocumentList::Readable(_)), Reading::Present(witness)) if evidence.is_settled() => {
-                witness.vault.clone()
+            (Mode::Stubs(DocumentList::Readable(_)), Reading::Present(_)) if evidence.is_settled() => {
+                evidence.place().present().cloned()
             }
             (
                 Mode::Values | Mode::Stubs(DocumentList::Readable(_) | DocumentList::Unreadable) | Mode::Unasked,

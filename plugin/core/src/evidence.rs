@@ -96,6 +96,15 @@ pub struct WitnessedVault {
     pub prefix: String,
 }
 
+/// As it is told: whoever reads a plan has to see every part of where the values go.
+impl std::fmt::Display for WitnessedVault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { address, namespace, mount, prefix } = self;
+        let namespace = if namespace.is_empty() { String::new() } else { format!("namespace {namespace} ") };
+        write!(f, "{address} {namespace}{mount}/{prefix}")
+    }
+}
+
 /// Who holds an epoch, as one witness says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Holds {
@@ -157,6 +166,8 @@ pub struct Evidence {
     pub imported: Reading<Vec<ListedDocument>>,
     /// Whether the handover is settled: no old value can come back. Unreadable means not.
     pub settled: Reading<()>,
+    /// Where the Vault of K's handover is since a person said that it moved. The witnesses stay as they are, final.
+    pub moved: Reading<WitnessedVault>,
 }
 
 /// K: who is authoritative.
@@ -222,6 +233,7 @@ impl Evidence {
             handovers: BTreeMap::new(),
             imported: Reading::Absent,
             settled: Reading::Absent,
+            moved: Reading::Absent,
         }
     }
 
@@ -371,11 +383,41 @@ impl Evidence {
     }
 
     /// Adds what the Authority's `status` (as JSON, `None` where there is none) says of K's epoch: the documents that
-    /// were imported later, and whether the handover is settled. What speaks of another epoch says nothing here.
+    /// were imported later, whether the handover is settled, and where its Vault moved to. What speaks of another epoch says
+    /// nothing here.
     #[must_use]
     pub fn with_status(self, status: Option<&[u8]>) -> Self {
-        let (imported, settled) = json::status(status, &self.holder());
-        Self { imported, settled, ..self }
+        let holder = self.holder();
+        let (imported, settled) = json::status(status, &holder);
+        let moved = json::moved(status, &holder, self.witnessed().and_then(|witness| witness.vault.as_ref()));
+        Self { imported, settled, moved, ..self }
+    }
+
+    /// The Authority: as it is there, or, where it is not or cannot be read, as the handover of K's epoch left it.
+    pub fn witnessed(&self) -> Option<&AuthorityWitness> {
+        self.authority.present().or_else(|| self.left_by_the_handover())
+    }
+
+    /// The Authority as the handover of K's epoch left it, by its own witness.
+    pub fn left_by_the_handover(&self) -> Option<&AuthorityWitness> {
+        let Holder::Vault { epoch, .. } = self.holder() else { return None };
+        self.handovers.get(&epoch)?.present()?.authority.as_deref()
+    }
+
+    /// The one place where Vault is asked, and a token is sent to, as far as the witnesses are asked: where they say, or where
+    /// a person said that it moved to. Absent where they name none.
+    pub fn place(&self) -> Reading<WitnessedVault> {
+        // It would say whether Vault moved.
+        if let Reading::Unreadable(why) = &self.authority {
+            return Reading::Unreadable(why.clone());
+        }
+        match &self.moved {
+            Reading::Present(_) | Reading::Unreadable(_) => self.moved.clone(),
+            Reading::Absent => {
+                let recorded = self.witnessed().and_then(|witness| witness.vault.clone());
+                recorded.map_or(Reading::Absent, Reading::Present)
+            }
+        }
     }
 
     /// The root that the Authority was created for, where it could be read.
@@ -499,6 +541,23 @@ fn after_git(epoch: Epoch, supersedes: Option<&HandoverId>, read: Holder) -> Hol
 }
 
 impl AuthorityWitness {
+    /// The clusters that it is about while `holder` rules. A target that was rebuilt is another one than it names until the
+    /// epoch is over; `copy`, the Authority that stands there, says that it was taken over for this very handover, under the
+    /// same witnesses. Only the handover's own accounts begin one with vault.
+    pub fn clusters_now<'a>(&'a self, holder: &Holder, copy: Option<&'a Self>) -> Option<&'a Clusters> {
+        let witness = |of: &Self| of.clusters.as_ref().map(|clusters| clusters.witness.clone());
+        let is_taken_over = |copy: &&Self| match holder {
+            Holder::Vault { epoch, handover, .. } => {
+                copy.name == self.name
+                    && copy.epoch == *epoch
+                    && copy.holds == Holds::Vault(handover.clone())
+                    && witness(copy) == witness(self)
+            }
+            Holder::None | Holder::Git { .. } | Holder::Disagree(_) | Holder::Unreadable(_) => false,
+        };
+        copy.filter(is_taken_over).unwrap_or(self).clusters.as_ref()
+    }
+
     /// Whether `next` may replace this witness: the same one-way rules as the cluster's schema has. `None` for
     /// `current` is the creation of the first witness.
     pub fn may_follow(current: Option<&Self>, next: &Self) -> Result<(), &'static str> {
@@ -511,13 +570,17 @@ impl AuthorityWitness {
         if next.name != current.name {
             return Err("the authority's name is fixed");
         }
-        if next.clusters != current.clusters {
-            return Err("the clusters are fixed");
+        let witness = |of: &Self| of.clusters.as_ref().map(|clusters| clusters.witness.clone());
+        if witness(next) != witness(current) {
+            return Err("the cluster of the witnesses is fixed");
         }
         if next.epoch < current.epoch {
             return Err("the epoch never goes down");
         }
         if next.epoch == current.epoch {
+            if next.clusters != current.clusters {
+                return Err("the cluster of the Secrets is fixed for an epoch");
+            }
             if next.supersedes != current.supersedes {
                 return Err("`supersedes` is fixed for an epoch");
             }

@@ -10,7 +10,9 @@
 //!   handover::decide::decide   -> Step       copy, mirror, complete, adopt, or why a person decides
 //!   import::decide             -> Step       a document that came after the handover: copy, mirror, or nothing
 //!   settle::next               -> Next       what Argo CD still has to show before no old value can come back
+//!   in_cluster::next           -> Next       which Job of a handover in the cluster comes next
 //!   verify::verify             -> Findings   what is not as the handover left it
+//!   retire::order              -> Steps      in which order one leaves, and which step is next
 //! ```
 #![forbid(unsafe_code)]
 #![deny(missing_docs, clippy::indexing_slicing, clippy::string_slice)]
@@ -25,6 +27,7 @@ pub mod gate;
 mod guard;
 pub mod handover;
 pub mod import;
+pub mod in_cluster;
 pub mod kustomization;
 pub mod lint;
 pub mod live;
@@ -37,6 +40,7 @@ pub mod remote;
 pub mod render;
 pub mod repository;
 pub mod restore;
+pub mod retire;
 pub mod rules;
 pub mod secret;
 pub mod settle;

@@ -32,6 +32,8 @@ pub struct Facts<'a> {
     pub evidence: &'a Evidence,
     /// The clusters that were asked.
     pub clusters: &'a Clusters,
+    /// The copy of the Authority in a target that is another cluster than that of the witnesses, where it could be read.
+    pub copy: Option<&'a AuthorityWitness>,
     /// What Vault says of the record of K's epoch.
     pub vault: &'a VaultSays,
     /// The handover that a person gives up.
@@ -176,12 +178,12 @@ pub fn decide(facts: &Facts<'_>) -> Result<Step, RebootstrapRefusal> {
     let not_asked = || RebootstrapRefusal::NotAsked { held: holder.to_string() };
     match (authority::rule(bootstrap, place, &holder, DocumentList::Unreadable), &holder) {
         (Err(AuthorityRefusal::NextEpoch { .. }), Holder::Vault { epoch, handover, .. }) => {
-            next(facts, *epoch, handover)
+            next(facts, &holder, *epoch, handover)
         }
         (Err(refusal), _) => Err(refusal.into()),
         (Ok(_), Holder::Git { supersedes: Some(_), .. }) => {
             let raised = raised(evidence).ok_or_else(not_asked)?;
-            clusters(facts, raised)?;
+            clusters(facts, raised, &holder)?;
             Ok(Step::Finish(Box::new(raised.clone())))
         }
         (
@@ -215,7 +217,7 @@ pub fn catch_up(
 }
 
 /// P3: vault(e,h), and Git asks for e+1.
-fn next(facts: &Facts<'_>, epoch: Epoch, handover: &HandoverId) -> Result<Step, RebootstrapRefusal> {
+fn next(facts: &Facts<'_>, holder: &Holder, epoch: Epoch, handover: &HandoverId) -> Result<Step, RebootstrapRefusal> {
     let Facts { bootstrap, place, evidence, .. } = *facts;
     let current = match &evidence.authority {
         Reading::Present(current) => Some(current),
@@ -229,8 +231,8 @@ fn next(facts: &Facts<'_>, epoch: Epoch, handover: &HandoverId) -> Result<Step, 
         let refusal = AuthorityRefusal::OtherRoot { recorded: recorded.root.clone(), root: place.root.clone() };
         return Err(refusal.into());
     }
-    clusters(facts, recorded)?;
-    let raised = raise(recorded, bootstrap, handover)?;
+    clusters(facts, recorded, holder)?;
+    let raised = raise(facts, recorded, handover)?;
     // Looked at now: no write is made on a way that ends before its goal.
     let after = Evidence { authority: Reading::Present(raised.clone()), ..evidence.clone() }.holder();
     authority::rule(bootstrap, place, &after, DocumentList::Unreadable)?;
@@ -278,12 +280,14 @@ fn raised(evidence: &Evidence) -> Option<&AuthorityWitness> {
     }
 }
 
-/// The Authority of the next epoch. Root and clusters stay; the place in Vault is the one that Git names now.
+/// The Authority of the next epoch. The root stays; the place in Vault is the one that Git names now, and the clusters are
+/// those that were asked and found to be its own: a target that was taken over is the new epoch's from the start.
 fn raise(
+    facts: &Facts<'_>,
     recorded: &AuthorityWitness,
-    bootstrap: &Bootstrap,
     handover: &HandoverId,
 ) -> Result<AuthorityWitness, RebootstrapRefusal> {
+    let bootstrap = facts.bootstrap;
     let vault = bootstrap.vault.as_ref().map(|vault| WitnessedVault {
         address: vault.address.clone(),
         namespace: vault.namespace.clone(),
@@ -297,7 +301,7 @@ fn raise(
         supersedes: Some(handover.clone()),
         root: recorded.root.clone(),
         vault,
-        clusters: recorded.clusters.clone(),
+        clusters: Some(facts.clusters.clone()),
         no_vault_yet: false,
         record: None,
     };
@@ -308,8 +312,9 @@ fn raise(
 }
 
 /// Live values are compared, and later overwritten, in the very clusters that the authority is about.
-fn clusters(facts: &Facts<'_>, witness: &AuthorityWitness) -> Result<(), RebootstrapRefusal> {
-    same_clusters(witness, facts.clusters).map_err(|(whose, recorded, asked)| RebootstrapRefusal::OtherCluster {
+fn clusters(facts: &Facts<'_>, witness: &AuthorityWitness, holder: &Holder) -> Result<(), RebootstrapRefusal> {
+    let recorded = witness.clusters_now(holder, facts.copy);
+    same_clusters(recorded, facts.clusters).map_err(|(whose, recorded, asked)| RebootstrapRefusal::OtherCluster {
         whose,
         recorded,
         asked,
@@ -318,10 +323,9 @@ fn clusters(facts: &Facts<'_>, witness: &AuthorityWitness) -> Result<(), Reboots
 
 /// Which of the two clusters is another one, as `(which, recorded uid, uid found)`.
 pub(crate) fn same_clusters(
-    witness: &AuthorityWitness,
+    recorded: Option<&Clusters>,
     asked: &Clusters,
 ) -> Result<(), (&'static str, String, String)> {
-    let recorded = witness.clusters.as_ref();
     let uid =
         |of: fn(&Clusters) -> &String| recorded.map_or("(not recorded)".to_owned(), |clusters| of(clusters).clone());
     for (whose, of) in [

@@ -3,10 +3,8 @@
 
 use crate::authority::{self, AuthorityRefusal, Place, written};
 use crate::bootstrap::{Bootstrap, Permanent};
-use crate::evidence::{
-    AuthorityWitness, Clusters, DocumentList, Evidence, Holder, Holds, ListedClass, ListedDocument, Reading,
-};
-use crate::name::{Epoch, HandoverId, SecretName};
+use crate::evidence::{AuthorityWitness, Clusters, DocumentList, Evidence, Holder, ListedClass, ListedDocument};
+use crate::name::SecretName;
 use crate::rebootstrap::same_clusters;
 
 /// Leave for the values of one Secret. Only [`decide`] makes one.
@@ -46,8 +44,7 @@ pub struct Facts<'a> {
 pub struct Asked<'a> {
     /// Their uids.
     pub clusters: &'a Clusters,
-    /// The copy of the Authority in a target that is another cluster than that of the witnesses, where it could be read. Only
-    /// the handover's own accounts begin one with vault.
+    /// The copy of the Authority in a target that is another cluster than that of the witnesses, where it could be read.
     pub copy: Option<&'a AuthorityWitness>,
 }
 
@@ -93,8 +90,6 @@ pub struct Permitted<'a> {
     pub listed: ListedDocument,
     /// Its entry in `regent.yaml`.
     pub permanent: &'a Permanent,
-    /// The Authority as the handover left it, where a witness holds it whole.
-    pub authority: Option<&'a AuthorityWitness>,
 }
 
 /// Why a Secret is not brought back.
@@ -167,14 +162,14 @@ pub enum RestoreRefusal {
 pub fn permitted<'a>(
     bootstrap: &'a Bootstrap,
     place: &Place,
-    evidence: &'a Evidence,
+    evidence: &Evidence,
     asked: Asked<'_>,
     name: &SecretName,
 ) -> Result<Permitted<'a>, RestoreRefusal> {
     let holder = evidence.holder();
     authority::rule(bootstrap, place, &holder, DocumentList::Unreadable)?;
-    let (epoch, handover) = match &holder {
-        Holder::Vault { epoch, handover, .. } => (*epoch, handover),
+    let epoch = match &holder {
+        Holder::Vault { epoch, .. } => *epoch,
         Holder::None | Holder::Git { .. } | Holder::Disagree(_) | Holder::Unreadable(_) => {
             return Err(RestoreRefusal::GitRules { held: holder.to_string(), name: name.clone() });
         }
@@ -194,30 +189,11 @@ pub fn permitted<'a>(
         ListedClass::Handover => return Err(not_permanent("in the handover's list")),
     }
     let permanent = bootstrap.permanent(name).ok_or_else(|| not_permanent("in regent.yaml"))?;
-    let authority = match (&evidence.authority, evidence.handovers.get(&epoch)) {
-        (Reading::Present(authority), _) => Some(authority),
-        (Reading::Absent | Reading::Unreadable(_), Some(Reading::Present(witness))) => witness.authority.as_deref(),
-        (Reading::Absent | Reading::Unreadable(_), Some(Reading::Absent | Reading::Unreadable(_)) | None) => None,
-    };
-    if let Some(authority) = authority {
-        // A target that was rebuilt is another cluster than the Authority's, and was taken over for this handover.
-        let here = asked.copy.filter(|copy| is_taken_over(copy, authority, epoch, handover)).unwrap_or(authority);
-        same_clusters(here, asked.clusters).map_err(|(whose, recorded, asked)| RestoreRefusal::OtherCluster {
-            whose,
-            recorded,
-            asked,
-        })?;
+    if let Some(authority) = evidence.witnessed() {
+        same_clusters(authority.clusters_now(&holder, asked.copy), asked.clusters)
+            .map_err(|(whose, recorded, asked)| RestoreRefusal::OtherCluster { whose, recorded, asked })?;
     }
-    Ok(Permitted { listed, permanent, authority })
-}
-
-/// Whether the copy in a target is of this very handover, under the same witnesses.
-fn is_taken_over(copy: &AuthorityWitness, authority: &AuthorityWitness, epoch: Epoch, handover: &HandoverId) -> bool {
-    let witness = |authority: &AuthorityWitness| authority.clusters.as_ref().map(|clusters| clusters.witness.clone());
-    copy.name == authority.name
-        && copy.epoch == epoch
-        && copy.holds == Holds::Vault(handover.clone())
-        && witness(copy) == witness(authority)
+    Ok(Permitted { listed, permanent })
 }
 
 /// Decides whether the Secret comes back.

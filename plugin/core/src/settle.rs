@@ -36,7 +36,7 @@ pub struct Application {
     pub destination: Destination,
     /// Whether its sources are one or a list.
     pub shape: Shape,
-    /// `spec.source` and `spec.sources`.
+    /// `spec.sources`, else `spec.source`.
     pub sources: Vec<Source>,
     /// `status.history`, and the result of the last sync.
     pub deployed: Vec<Deployed>,
@@ -255,10 +255,22 @@ pub struct Cached {
     pub name: ApplicationName,
     /// `spec.destination.namespace`.
     pub destination_namespace: Option<String>,
-    /// How its sources are named today.
-    pub shape: Shape,
-    /// What it is known to have deployed or compared, in that shape: a revision for each source.
-    pub revisions: Vec<Vec<String>>,
+    /// Each at which it is known to have deployed or compared the root, by each source that reaches the root today.
+    pub revisions: Vec<Revision>,
+}
+
+/// A revision of the root, as it can be rendered again today.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Revision {
+    /// Of an Application's one source.
+    One(String),
+    /// Of one among its sources.
+    Of {
+        /// Which, counted from 1.
+        source: usize,
+        /// Its revision; the others have theirs of today.
+        revision: String,
+    },
 }
 
 /// What is left behind, and named as long as the handover counts.
@@ -295,7 +307,7 @@ pub enum Next {
 }
 
 /// Conditions under which Argo CD did not compare; what failed in a sync is none.
-const NOT_COMPARED: [&str; 3] = ["ComparisonError", "InvalidSpecError", "UnknownError"];
+pub const NOT_COMPARED: [&str; 3] = ["ComparisonError", "InvalidSpecError", "UnknownError"];
 
 /// Decides what comes next.
 pub fn next(facts: &Facts<'_>) -> Next {
@@ -322,7 +334,9 @@ pub fn next(facts: &Facts<'_>) -> Next {
         }
         (Stage::Mirrored | Stage::Disarmed, Quiet::NotYet | Quiet::Over) if !lacking.is_empty() => Next::Wait(lacking),
         (Stage::Mirrored, Quiet::NotYet) => Next::Quiet,
-        (Stage::Mirrored, Quiet::Over) if disarms => Next::Disarm(asked.into_iter().map(Cached::of).collect()),
+        (Stage::Mirrored, Quiet::Over) if disarms => {
+            Next::Disarm(asked.into_iter().map(|application| Cached::of(application, &facts.scope)).collect())
+        }
         (Stage::Mirrored, Quiet::Over) | (Stage::Disarmed, Quiet::NotYet | Quiet::Over) => Next::Note(Left {
             skipped: skipped.into_iter().map(|application| application.name.clone()).collect(),
             without: facts.decided.without.clone(),
@@ -338,6 +352,12 @@ pub fn affected<'a>(applications: &'a [Application], scope: &Scope<'_>) -> Vec<&
         reaches(&application.sources) || application.deployed.iter().any(|deployed| reaches(&deployed.sources))
     };
     applications.iter().filter(is_affected).collect()
+}
+
+/// Those that have the plugin render something of the root now, whatever they deployed before.
+pub fn rendering<'a>(applications: &'a [Application], scope: &Scope<'_>) -> Vec<&'a Application> {
+    let renders = |application: &&Application| application.sources.iter().any(|source| scope.reaches(source));
+    applications.iter().filter(renders).collect()
 }
 
 /// The commits of the root that Argo CD holds in use, each with those that do: what it compares with, and what it synced
@@ -421,21 +441,24 @@ fn began_after(started: Option<&String>, compared: Option<&String>) -> bool {
 
 impl Scope<'_> {
     /// Whether the plugin renders something of the root for a source.
-    fn reaches(&self, source: &Source) -> bool {
+    pub fn reaches(&self, source: &Source) -> bool {
         let asks = match &source.plugin {
             Plugin::None => false,
             Plugin::Any => true,
             // Argo CD takes the name as a path in its folder of sockets, so its last part counts.
             Plugin::Named(name) => name.rsplit('/').next() == Some(self.plugin),
         };
-        let repository = Repository::new(&source.repo);
-        let is_repository =
-            self.repositories.is_empty() || self.repositories.iter().any(|ours| ours.is_same(&repository));
-        asks && is_repository
+        asks && self.is_of_repository(source)
             && self.root.is_none_or(|root| {
                 let (root, path) = (parts(root), parts(&source.path));
                 root.iter().zip(&path).all(|(one, other)| one == other)
             })
+    }
+
+    /// Whether a source is of the root's repository.
+    pub fn is_of_repository(&self, source: &Source) -> bool {
+        let repository = Repository::new(&source.repo);
+        self.repositories.is_empty() || self.repositories.iter().any(|ours| ours.is_same(&repository))
     }
 
     /// The listed documents among the rows of an Application.
@@ -503,21 +526,32 @@ impl Lack {
 }
 
 impl Cached {
-    fn of(application: &Application) -> Self {
-        let deployed = application.deployed.iter().map(|deployed| &deployed.revisions);
-        let count = match application.shape {
-            Shape::One => 1,
-            Shape::Each => application.sources.len(),
-        };
-        // Those of another shape cannot be asked for any more, and a rollback to one is refused.
-        let revisions: BTreeSet<&Vec<String>> =
-            deployed.chain([&application.compared]).filter(|revisions| revisions.len() == count).collect();
+    /// What it deployed when its sources had another shape is cached under the same key, and a rollback brings it back, so
+    /// every revision counts in the shape of today.
+    fn of(application: &Application, scope: &Scope<'_>) -> Self {
+        let own = &application.sources;
+        let deployed = application.deployed.iter().map(|deployed| {
+            // An operation that names none takes the Application's own.
+            let sources = if deployed.sources.is_empty() { own } else { &deployed.sources };
+            (sources, &deployed.revisions)
+        });
+        let known = deployed
+            .chain([(own, &application.compared)])
+            .flat_map(|(sources, revisions)| sources.iter().zip(revisions));
+        let known: BTreeSet<&String> =
+            known.filter(|(source, _)| scope.reaches(source)).map(|(_, revision)| revision).collect();
+        let reaching = (1..).zip(own).filter(|(_, source)| scope.reaches(source));
+        let revisions = reaching.flat_map(|(source, _)| {
+            known.iter().map(move |&revision| match application.shape {
+                Shape::One => Revision::One(revision.clone()),
+                Shape::Each => Revision::Of { source, revision: revision.clone() },
+            })
+        });
         let namespace = &application.destination.namespace;
         Self {
             name: application.name.clone(),
             destination_namespace: (!namespace.is_empty()).then(|| namespace.clone()),
-            shape: application.shape,
-            revisions: revisions.into_iter().cloned().collect(),
+            revisions: revisions.collect(),
         }
     }
 }

@@ -66,16 +66,14 @@ impl Delivery<'_> {
         encoding: Option<Encoding>,
         door: Door,
     ) -> Option<Delivered> {
-        let (api_version, kind, spec) = match self.after {
+        let (api_version, kind) = self.after.delivered_as()?;
+        let spec = match self.after {
             After::Stub => return None,
             After::ExternalSecret { store, store_kind } => {
                 let store = map([("name", text(store)), ("kind", text(store_kind))]);
-                ("external-secrets.io/v1", "ExternalSecret", self.external_secret(stub, name, encoding, store))
+                self.external_secret(stub, name, encoding, store)
             }
-            After::VaultStaticSecret { auth } => {
-                let spec = self.vault_static_secret(stub, name, encoding, auth)?;
-                ("secrets.hashicorp.com/v1beta1", "VaultStaticSecret", spec)
-            }
+            After::VaultStaticSecret { auth } => self.vault_static_secret(stub, name, encoding, auth)?,
         };
         let namespace = name.namespace().as_str();
         let metadata = [

@@ -85,6 +85,18 @@ struct StatusJson {
     settled: Option<SettledJson>,
     #[serde(default)]
     imported: BTreeMap<String, DocumentJson>,
+    #[serde(default)]
+    rebound: BTreeMap<String, ReboundJson>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ReboundJson {
+    handover_id: String,
+    vault_address: String,
+    #[serde(default)]
+    vault_namespace: String,
+    mount: String,
 }
 
 #[derive(Deserialize)]
@@ -99,7 +111,7 @@ pub(super) fn status(json: Option<&[u8]>, holder: &Holder) -> (Reading<Vec<Liste
     let (Some(json), Holder::Vault { epoch, handover, .. }) = (json, holder) else {
         return (Reading::Absent, Reading::Absent);
     };
-    let StatusJson { settled, imported } = match parse_json(json) {
+    let StatusJson { settled, imported, rebound: _ } = match parse_json(json) {
         Ok(status) => status,
         Err(why) => return (Reading::Unreadable(why.clone()), Reading::Unreadable(why)),
     };
@@ -125,6 +137,37 @@ pub(super) fn status(json: Option<&[u8]>, holder: &Holder) -> (Reading<Vec<Liste
         Err(why) => Reading::Unreadable(why),
     };
     (imported, settled)
+}
+
+/// What `status` says of where K's Vault moved to, of whose copies nobody moved the prefix: the last of `rebound`.
+pub(super) fn moved(
+    json: Option<&[u8]>,
+    holder: &Holder,
+    witnessed: Option<&WitnessedVault>,
+) -> Reading<WitnessedVault> {
+    let (Some(json), Holder::Vault { epoch, handover, .. }) = (json, holder) else { return Reading::Absent };
+    let StatusJson { rebound, .. } = match parse_json(json) {
+        Ok(status) => status,
+        Err(why) => return Reading::Unreadable(why),
+    };
+    let unreadable = |why: &str| Reading::Unreadable(format!("`rebound` {why}"));
+    let mut numbered = BTreeMap::new();
+    for (key, entry) in rebound {
+        let Some(number) = key.strip_prefix(&format!("{epoch}-")) else { continue };
+        let Ok(number) = number.parse::<u32>() else { return unreadable("has an entry without a number") };
+        numbered.insert(number, entry);
+    }
+    let Some((_, last)) = numbered.pop_last() else { return Reading::Absent };
+    match witnessed {
+        Some(_) if last.handover_id != handover.to_string() => unreadable("names another handover"),
+        None => unreadable("is about a place that no witness names"),
+        Some(WitnessedVault { prefix, .. }) => Reading::Present(WitnessedVault {
+            address: last.vault_address,
+            namespace: last.vault_namespace,
+            mount: last.mount,
+            prefix: prefix.clone(),
+        }),
+    }
 }
 
 impl AuthorityWitness {

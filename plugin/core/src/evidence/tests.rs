@@ -503,6 +503,18 @@ fn a_handover_moves_nothing_but_the_holder() {
     ] {
         assert!(AuthorityWitness::may_follow(Some(&git), &moved).is_err(), "{moved:?}");
     }
+    let target = Some(Clusters { witness: "uid-1".into(), target: "uid-3".into() });
+    for moved in [recorded(1, A), git.clone()] {
+        let moved = AuthorityWitness { clusters: target.clone(), ..moved };
+        assert!(AuthorityWitness::may_follow(Some(&git), &moved).is_err(), "{moved:?}");
+    }
+    // A new epoch may begin in a target that was taken over, under the same witnesses.
+    let next = AuthorityWitness { epoch: epoch(2), supersedes: Some(id(A)), ..git.clone() };
+    let moved = AuthorityWitness { clusters: target, ..next.clone() };
+    assert_eq!(AuthorityWitness::may_follow(Some(&recorded(1, A)), &moved), Ok(()));
+    let moved =
+        AuthorityWitness { clusters: Some(Clusters { witness: "uid-3".into(), target: "uid-2".into() }), ..next };
+    assert!(AuthorityWitness::may_follow(Some(&recorded(1, A)), &moved).is_err());
     // `init --move` corrects root and place in Vault while Git rules.
     let moved = AuthorityWitness { root: Some("clusters/test".into()), vault: Some(place), ..git.clone() };
     assert_eq!(AuthorityWitness::may_follow(Some(&git), &moved), Ok(()));
@@ -542,4 +554,65 @@ fn status_counts_for_the_epoch_and_handover_of_k_alone() {
     // A list that cannot be read whole is none.
     assert_eq!(listed(r#"{"imported":{"1-1":{"path":"../a"}}}"#), 0);
     assert_eq!(listed("no"), 0);
+}
+
+#[test]
+fn vault_is_asked_where_a_person_accepted_it_last_and_else_where_the_witnesses_say() {
+    let place = |address: &str| WitnessedVault {
+        address: address.to_owned(),
+        namespace: String::new(),
+        mount: "secret".to_owned(),
+        prefix: "bootstrap/prod".to_owned(),
+    };
+    let recorded = AuthorityWitness { vault: Some(place("old")), ..authority(1, Holds::Vault(id(A)), None) };
+    let witness = HandoverWitness { authority: Some(Box::new(recorded.clone())), ..handover(1, A) };
+    let with = |authority: Reading<AuthorityWitness>, status: Option<&str>| {
+        let handovers = [(epoch(1), Reading::Present(witness.clone())), (epoch(2), Reading::Absent)].into();
+        Evidence { authority, handovers, ..Evidence::none() }.with_status(status.map(str::as_bytes)).place()
+    };
+    let rebound = |entries: &[(&str, &str, &str)]| {
+        let entry = |(key, handover, address): &(&str, &str, &str)| {
+            format!(
+                r#""{key}":{{"handoverId":"{handover}","vaultAddress":"{address}","vaultNamespace":"","mount":"secret"}}"#
+            )
+        };
+        format!(r#"{{"rebound":{{{}}}}}"#, entries.iter().map(entry).collect::<Vec<_>>().join(","))
+    };
+    let there = || Reading::Present(recorded.clone());
+    for (status, address) in [
+        (None, "old"),
+        (Some("{}".to_owned()), "old"),
+        (Some(rebound(&[("1-1", A, "new")])), "new"),
+        // By number, not by text.
+        (Some(rebound(&[("1-10", A, "newest"), ("1-9", A, "new")])), "newest"),
+        // Of other epochs.
+        (Some(rebound(&[("11-1", A, "new"), ("2-1", A, "new"), ("0-0", A, "new")])), "old"),
+    ] {
+        assert_eq!(with(there(), status.as_deref()), Reading::Present(place(address)), "{status:?}");
+    }
+    for unknown in
+        [rebound(&[("1-1", B, "new")]), rebound(&[("1-x", A, "new")]), r#"{"rebound":{"1-1":{}}}"#.to_owned()]
+    {
+        assert!(matches!(with(there(), Some(&unknown)), Reading::Unreadable(_)), "{unknown}");
+    }
+    // Where the Authority is missing, the handover's own witness says it; one that cannot be read may say that it moved.
+    assert_eq!(with(Reading::Absent, None), Reading::Present(place("old")));
+    assert!(matches!(with(Reading::Unreadable("timeout".to_owned()), None), Reading::Unreadable(_)));
+    // While Git rules nothing moved.
+    let git = AuthorityWitness { holds: Holds::Git, record: None, ..recorded.clone() };
+    let handovers = [(epoch(1), Reading::Absent), (epoch(2), Reading::Absent)].into();
+    let git = Evidence { authority: Reading::Present(git), handovers, ..Evidence::none() };
+    assert_eq!(git.with_status(Some(rebound(&[("1-1", A, "new")]).as_bytes())).place(), Reading::Present(place("old")));
+}
+
+#[test]
+fn a_place_in_vault_is_told_with_every_part() {
+    let of = |namespace: &str| WitnessedVault {
+        address: "https://v".into(),
+        namespace: namespace.into(),
+        mount: "m".into(),
+        prefix: "p".into(),
+    };
+    assert_eq!(of("").to_string(), "https://v m/p");
+    assert_eq!(of("team/a").to_string(), "https://v namespace team/a m/p");
 }

@@ -105,6 +105,7 @@ struct Case {
     bootstrap: Bootstrap,
     evidence: Evidence,
     clusters: Clusters,
+    copy: Option<AuthorityWitness>,
     vault: VaultSays,
     abandoned: Option<HandoverId>,
     deliveries: Vec<Delivery>,
@@ -122,6 +123,7 @@ impl Case {
                 [Reading::Present(witness(Some(whole), 1, A)), Reading::Absent, Reading::Absent],
             ),
             clusters: clusters("one", "one"),
+            copy: None,
             vault: VaultSays::Absent,
             abandoned: None,
             deliveries: Vec::new(),
@@ -140,6 +142,7 @@ impl Case {
             place,
             evidence: &self.evidence,
             clusters: &self.clusters,
+            copy: self.copy.as_ref(),
             vault: &self.vault,
             abandoned: self.abandoned.as_ref(),
             deliveries: &self.deliveries,
@@ -153,6 +156,32 @@ impl Case {
 fn a_lost_vault_is_superseded_by_git_of_the_next_epoch_with_the_place_that_git_names_now() {
     let expected = AuthorityWitness { vault: Some(vault_place("new.example")), ..git(2, Some(A)) };
     assert_eq!(Case::lost_vault().decide(), Ok(Step::Raise(Box::new(expected))));
+}
+
+/// architecture.md 1.6, the target of a hub, and later Vault: the hub's Authority names the target that was until then.
+#[test]
+fn a_target_that_was_taken_over_is_the_next_epochs_from_the_start() {
+    let copy = |clusters, number, handover: &str| AuthorityWitness {
+        clusters: Some(clusters),
+        ..vault(number, handover, None)
+    };
+    let with =
+        |copy: Option<AuthorityWitness>, asked: Clusters| Case { clusters: asked, copy, ..Case::lost_vault() }.decide();
+    let new = || clusters("one", "new");
+    let raised = AuthorityWitness { clusters: Some(new()), vault: Some(vault_place("new.example")), ..git(2, Some(A)) };
+    assert_eq!(with(Some(copy(new(), 1, A)), new()), Ok(Step::Raise(Box::new(raised))));
+    for (copy, asked) in [
+        (None, new()),
+        // Of another handover, of other witnesses, and copied on into a third cluster.
+        (Some(copy(new(), 1, B)), new()),
+        (Some(copy(clusters("two", "new"), 1, A)), new()),
+        (Some(copy(new(), 1, A)), clusters("one", "third")),
+        // The cluster that was has its copy, too, and is not the one that was taken over.
+        (Some(copy(new(), 1, A)), clusters("one", "one")),
+    ] {
+        let refused = with(copy.clone(), asked);
+        assert!(matches!(refused, Err(RebootstrapRefusal::OtherCluster { .. })), "{copy:?}: {refused:?}");
+    }
 }
 
 fn refused(change: impl FnOnce(&mut Case)) -> String {
@@ -316,6 +345,7 @@ fn every_pair_of_facts_is_decided_by_the_rules_and_leads_to_its_goal() {
                                                 [first.clone(), second.clone(), Reading::Absent],
                                             ),
                                             clusters: clusters("one", "one"),
+                                            copy: None,
                                             vault: vault.clone(),
                                             abandoned: abandoned.clone(),
                                             deliveries: deliveries.clone(),

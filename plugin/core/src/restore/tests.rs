@@ -1,5 +1,5 @@
 use super::*;
-use crate::evidence::{HandoverWitness, Holds};
+use crate::evidence::{HandoverWitness, Holds, Reading};
 use crate::name::{AuthorityName, Epoch, FilePath, HandoverId};
 
 const A: &str = "0b5f2c1e-8a3d-4f6b-9c2e-1d7a5e4b3c2f";

@@ -78,11 +78,48 @@ fn it_is_settled_when_all_was_seen_twice_and_the_caches_were_disarmed_between() 
     let cached = Cached {
         name: name("a"),
         destination_namespace: Some("app".to_owned()),
-        shape: Shape::One,
-        revisions: vec![vec!["new".to_owned()], vec!["old".to_owned()]],
+        revisions: vec![Revision::One("new".to_owned()), Revision::One("old".to_owned())],
     };
     assert_eq!(step(&all, &none(), Stage::Mirrored, Quiet::Over), Next::Disarm(vec![cached]));
     assert_eq!(step(&all, &none(), Stage::Disarmed, Quiet::Over), Next::Note(Left::default()));
+}
+
+/// What Argo CD cached does not know in which shape an Application named its sources.
+#[test]
+fn every_known_revision_of_the_root_is_rendered_again_by_the_sources_of_today() {
+    let texts = |all: &[&str]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let deployed = |sources: Vec<Source>, revisions: &[&str]| Deployed { sources, revisions: texts(revisions) };
+    let (root, plain) = (|| source("clusters/prod", ours()), || source("plain", Plugin::None));
+    let history = || {
+        vec![
+            deployed(vec![root()], &["alone"]),
+            deployed(vec![plain(), root()], &["of plain", "second"]),
+            deployed(vec![root(), plain()], &["first", "of plain"]),
+            // An operation under way that names none.
+            deployed(Vec::new(), &["asked"]),
+        ]
+    };
+    let disarmed = |application: Application| {
+        let Next::Disarm(cached) = step(&[application], &none(), Stage::Mirrored, Quiet::Over) else { panic!() };
+        cached[0].revisions.clone()
+    };
+    let one = Application { deployed: history(), ..clean("a") };
+    let known = ["alone", "asked", "first", "new", "second"];
+    assert_eq!(disarmed(one), known.map(|revision| Revision::One(revision.to_owned())));
+
+    let of = |source, revision: &str| Revision::Of { source, revision: revision.to_owned() };
+    let each = Application {
+        shape: Shape::Each,
+        sources: vec![plain(), root()],
+        compared: texts(&["of plain", "new"]),
+        deployed: [history(), vec![deployed(Vec::new(), &["of plain", "asked"])]].concat(),
+        ..clean("a")
+    };
+    // One revision for two sources is that of the first.
+    let known = ["alone", "asked", "first", "new", "second"];
+    assert_eq!(disarmed(each), known.map(|revision| of(2, revision)));
+    // Today none reaches the root: there is nothing that could be rendered again.
+    assert_eq!(disarmed(Application { sources: vec![plain()], deployed: history(), ..clean("a") }), []);
 }
 
 /// Every single thing that an Application may lack, and what is done about it in each stage.
