@@ -18,7 +18,9 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 #![expect(clippy::disallowed_methods, reason = "how long an exploration took is printed")]
 
+mod importing;
 mod rules;
+mod settling;
 mod steps;
 mod world;
 
@@ -28,6 +30,8 @@ use regent_core::handover::decide::RecordKey;
 use rules::{Rule, Rules};
 use stateright::{Checker, HasDiscoveries, Model, Property};
 use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::hash::Hash;
 use std::io::Write as _;
 use std::time::Instant;
 use steps::{Fails, Readings, Scope, Step};
@@ -244,14 +248,20 @@ impl Model for Regent {
 
 /// Explores, and prints how much that was.
 fn explore(scope: Scope, depth: usize, reached: &[Invariant]) {
-    let start = Instant::now();
     let model = Regent { reached: reached.to_vec(), ..Regent::without(None, scope) };
+    let Scope { doors, runners, readings, .. } = scope;
+    explored(&format!("doors: {doors}, runners: {runners}, readings {readings:?}"), model, depth);
+}
+
+fn explored<M>(name: &str, model: M, depth: usize)
+where
+    M: Model<State: Clone + Debug + Hash + PartialEq + Send + Sync> + Send + Sync + 'static,
+    M::Action: Clone + Debug + PartialEq + Send + Sync,
+{
+    let start = Instant::now();
     let checker = model.checker().target_max_depth(depth).spawn_bfs().join();
     say(&format!(
-        "doors: {}, runners: {}, readings {:?}: {} states, {} unique, depth {}, {:.1} s",
-        scope.doors,
-        scope.runners,
-        scope.readings,
+        "{name}: {} states, {} unique, depth {}, {:.1} s",
         checker.state_count(),
         checker.unique_state_count(),
         checker.max_depth(),
@@ -269,14 +279,25 @@ fn say(line: &str) {
 /// which. One thread alone explores in order of length, but the checker keeps the last of what it finds at once; so it
 /// is asked for one length after another.
 fn shortest(model: impl Fn() -> Regent, name: &'static str) -> Option<(usize, String)> {
-    (2..=MOST_STEPS + 2).find_map(|depth| {
-        let checker = model().checker().target_max_depth(depth);
-        let checker = checker.finish_when(HasDiscoveries::AnyOf(BTreeSet::from([name]))).spawn_bfs().join();
-        let path = checker.discovery(name)?.into_vec();
-        let steps: Vec<_> = path.iter().filter_map(|(_, step)| step.as_ref()).map(|step| format!("{step:?}")).collect();
-        let from = path.first().map(|(world, _)| world.cluster.truth().to_string()).unwrap_or_default();
-        Some((steps.len(), format!("from {from}: {}", steps.join(", "))))
-    })
+    let (first, steps) = (2..=MOST_STEPS + 2).find_map(|depth| found(model(), name, depth))?;
+    Some((steps.len(), format!("from {}: {}", first.cluster.truth(), in_words(&steps))))
+}
+
+/// A way there of less than so many states: where it begins, and its steps.
+fn found<M>(model: M, name: &'static str, depth: usize) -> Option<(M::State, Vec<M::Action>)>
+where
+    M: Model<State: Clone + Debug + Hash + PartialEq + Send + Sync> + Send + Sync + 'static,
+    M::Action: Clone + Debug + PartialEq + Send + Sync,
+{
+    let checker = model.checker().target_max_depth(depth);
+    let checker = checker.finish_when(HasDiscoveries::AnyOf(BTreeSet::from([name]))).spawn_bfs().join();
+    let path = checker.discovery(name)?.into_vec();
+    let first = path.first()?.0.clone();
+    Some((first, path.into_iter().filter_map(|(_, step)| step).collect()))
+}
+
+fn in_words(steps: &[impl Debug]) -> String {
+    steps.iter().map(|step| format!("{step:?}")).collect::<Vec<_>>().join(", ")
 }
 
 /// Longest story that is looked for; all of those below are shorter.

@@ -478,7 +478,7 @@ pub(crate) fn outline() -> &'static Outline {
 }
 
 /// The one place where a model's record becomes a real one.
-fn marked(number: u8, line: u8) -> Marked {
+pub(crate) fn marked(number: u8, line: u8) -> Marked {
     let record = Record {
         name: prod(),
         epoch: epoch(number),
