@@ -18,6 +18,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use regent_core::name::{Namespace, SecretName};
+use regent_core::settle::Revision;
 
 pub(crate) use self::redis::{Redis, in_redis, reachable};
 pub(crate) use self::server::{Server, through_server};
@@ -42,18 +43,8 @@ pub(crate) struct Cached {
     pub(crate) name: String,
     /// Where manifests without a namespace go.
     pub(crate) destination_namespace: Option<String>,
-    /// What it deployed, and what it may deploy.
+    /// Those of the root, as they can be rendered again.
     pub(crate) revisions: Vec<Revision>,
-}
-
-/// A revision of an Application, in the shape of its sources today: argocd-server answers for one of the other shape too,
-/// but with something else.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Revision {
-    /// Of its one source.
-    One(String),
-    /// Of each of its sources, in their order.
-    Each(Vec<String>),
 }
 
 impl Cached {

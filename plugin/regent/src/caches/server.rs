@@ -18,10 +18,12 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use regent_core::rules;
+use regent_core::settle::Revision;
+use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::entry::Rendered;
-use super::{Cached, CachesError, Revision, Stale};
+use super::{Cached, CachesError, Stale};
 use crate::cluster::encoded;
 use crate::config;
 use crate::failure::{Failure, innermost};
@@ -69,20 +71,46 @@ impl Server {
         Ok(Self { address: format!("{scheme}://{address}{root_path}"), client, token })
     }
 
-    /// Renders one revision, and makes sure that no value came of it.
-    async fn overwrite(&self, cached: &Cached, revision: &Revision, stale: &Stale<'_>) -> Result<(), CachesError> {
-        let Cached { namespace, name, destination_namespace, revisions: _ } = cached;
-        let application = format!("{namespace}/{name}");
-        let path = format!("{}/api/v1/applications/{}/manifests", self.address, encoded(name));
-        let uri = format!("{path}?noCache=true&appNamespace={}{}", encoded(namespace), revision.query());
+    /// Whether it answers, and takes the token, where there is one. Nothing is rendered. It answers everybody who asks who he
+    /// is, and says of a token that it does not know that nobody is logged in.
+    ///
+    /// # Errors
+    /// It does not.
+    pub(crate) async fn reachable(&self) -> Result<(), CachesError> {
+        let exchange = async {
+            let response = self.ask(format!("{}/api/v1/session/userinfo", self.address)).await?;
+            match response.status().as_u16() {
+                200 => {
+                    let user: User = serde_json::from_slice(&body(response).await?).map_err(|_| STRANGE)?;
+                    let is_known = user.is_logged_in || self.token.is_none();
+                    is_known.then_some(()).ok_or(CachesError::Unauthorized)
+                }
+                401 => Err(CachesError::Unauthorized),
+                _ => Err(STRANGE),
+            }
+        };
+        tokio::time::timeout(CONNECT, exchange).await.map_err(|_| CachesError::Late(CONNECT))?
+    }
+
+    /// One request, as whoever has the token.
+    async fn ask(&self, uri: String) -> Result<Response<Incoming>, CachesError> {
         let mut request = Request::get(uri);
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, token);
         }
         let request = request.body(Empty::new()).map_err(|error| CachesError::Unreachable(innermost(&error)))?;
+        let response = self.client.request(request).await;
+        response.map_err(|error| CachesError::Unreachable(innermost(&error)))
+    }
+
+    /// Renders one revision, and makes sure that no value came of it.
+    async fn overwrite(&self, cached: &Cached, revision: &Revision, stale: &Stale<'_>) -> Result<(), CachesError> {
+        let Cached { namespace, name, destination_namespace, revisions: _ } = cached;
+        let application = format!("{namespace}/{name}");
+        let path = format!("{}/api/v1/applications/{}/manifests", self.address, encoded(name));
+        let uri = format!("{path}?noCache=true&appNamespace={}{}", encoded(namespace), query(revision));
         let exchange = async {
-            let response = self.client.request(request).await;
-            let response = response.map_err(|error| CachesError::Unreachable(innermost(&error)))?;
+            let response = self.ask(uri).await?;
             match response.status().as_u16() {
                 200 => body(response).await,
                 401 => Err(CachesError::Unauthorized),
@@ -91,7 +119,7 @@ impl Server {
                     status,
                     code: code(response).await,
                     application: application.clone(),
-                    revision: revision.to_string(),
+                    revision: told(revision),
                 }),
             }
         };
@@ -100,10 +128,17 @@ impl Server {
         let Rendered { manifests } = serde_json::from_slice(&body).map_err(|_| STRANGE)?;
         let destination = destination_namespace.as_deref();
         if manifests.iter().any(|manifest| manifest.holds_value_of(stale.identities, destination)) {
-            return Err(CachesError::StillRenders { application, revision: revision.to_string() });
+            return Err(CachesError::StillRenders { application, revision: told(revision) });
         }
         Ok(())
     }
+}
+
+/// What argocd-server says of whoever asks.
+#[derive(Deserialize)]
+struct User {
+    #[serde(rename = "loggedIn", default)]
+    is_logged_in: bool,
 }
 
 /// Has every known revision rendered again, one after the other.
@@ -121,27 +156,19 @@ pub(crate) async fn through_server(server: &Server, stale: &Stale<'_>) -> Result
     Ok(Overwritten { revisions })
 }
 
-impl Revision {
-    /// As argocd-server's query has it; sources count from 1.
-    fn query(&self) -> String {
-        match self {
-            Self::One(revision) => format!("&revision={}", encoded(revision)),
-            Self::Each(revisions) => {
-                let pairs = (1..).zip(revisions);
-                let pairs = pairs
-                    .map(|(source, revision)| format!("&sourcePositions={source}&revisions={}", encoded(revision)));
-                pairs.collect::<Vec<_>>().concat()
-            }
-        }
+/// A revision as argocd-server's query has it.
+fn query(revision: &Revision) -> String {
+    match revision {
+        Revision::One(revision) => format!("&revision={}", encoded(revision)),
+        Revision::Of { source, revision } => format!("&sourcePositions={source}&revisions={}", encoded(revision)),
     }
 }
 
-impl std::fmt::Display for Revision {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::One(revision) => write!(f, "`{revision}`"),
-            Self::Each(revisions) => write!(f, "`{}`", revisions.join("`, `")),
-        }
+/// A revision in words.
+fn told(revision: &Revision) -> String {
+    match revision {
+        Revision::One(revision) => format!("`{revision}`"),
+        Revision::Of { source, revision } => format!("`{revision}` of source {source}"),
     }
 }
 

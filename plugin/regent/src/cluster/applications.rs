@@ -111,9 +111,11 @@ pub(crate) fn parsed(application: &Value) -> Application {
     let (spec, status) = (&application["spec"], &application["status"]);
     let is_discovered =
         [&status["sourceType"]].into_iter().chain(list(&status["sourceTypes"])).any(|kind| kind == "Plugin");
+    // Where there are several, Argo CD looks at no other, and writes an empty one into its history.
     let parsed = |of: &Value| -> Vec<Source> {
-        let written = |source: &&Value| !source.is_null();
-        list(&of["sources"]).iter().chain([&of["source"]]).filter(written).map(|it| source(it, is_discovered)).collect()
+        let (all, one) = (list(&of["sources"]), &of["source"]);
+        let one = (all.is_empty() && !one.is_null()).then_some(one);
+        all.iter().chain(one).map(|it| source(it, is_discovered)).collect()
     };
     let deployed = |of: &Value| Deployed { sources: parsed(of), revisions: revisions(of) };
     // A rollback under way renders sources that are in no history yet.

@@ -7,14 +7,18 @@ use tokio::net::TcpListener;
 
 use super::*;
 
-/// Asks for two revisions of two Applications of a server that answers all with this.
-async fn answered(status: &str, kind: &str, body: &str) -> (Result<Overwritten, CachesError>, String) {
+/// A server that answers all with this, as somebody with a token asks it, and what it heard.
+async fn serving(
+    status: &str,
+    kind: &str,
+    body: &str,
+) -> (Server, tokio::task::JoinHandle<()>, tokio::sync::mpsc::UnboundedReceiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = HostPort::parse(&listener.local_addr().unwrap().to_string()).unwrap();
     let length = body.len();
     let answer = format!("HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n{body}");
-    let (say, mut heard) = tokio::sync::mpsc::unbounded_channel();
-    let server = tokio::spawn(async move {
+    let (say, heard) = tokio::sync::mpsc::unbounded_channel();
+    let serving = tokio::spawn(async move {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut buffer = [0; 4096];
@@ -29,6 +33,29 @@ async fn answered(status: &str, kind: &str, body: &str) -> (Result<Overwritten, 
     let mut written = rules::Server::from(address);
     (written.plaintext, written.root_path) = (true, "/argo-cd".to_owned());
     written.token_file = Some(token.path().to_owned());
+    (Server::new(&written).unwrap(), serving, heard)
+}
+
+/// Argo CD 3.6.1 answers 200 to whoever asks who he is, with or without a token that it knows.
+#[tokio::test]
+async fn a_token_that_argocd_server_does_not_know_is_found_before() {
+    for (status, body, expected) in [
+        ("200 OK", r#"{"loggedIn":true,"username":"regent"}"#, Ok(())),
+        ("200 OK", "{}", Err(CachesError::Unauthorized)),
+        ("200 OK", r#"{"loggedIn":false}"#, Err(CachesError::Unauthorized)),
+        ("401 Unauthorized", "{}", Err(CachesError::Unauthorized)),
+        ("200 OK", "<html>", Err(STRANGE)),
+        ("404 Not Found", "{}", Err(STRANGE)),
+    ] {
+        let (server, serving, _heard) = serving(status, "application/json", body).await;
+        assert_eq!(server.reachable().await, expected, "{status} {body}");
+        serving.abort();
+    }
+}
+
+/// Asks for two revisions of two Applications of a server that answers all with this.
+async fn answered(status: &str, kind: &str, body: &str) -> (Result<Overwritten, CachesError>, String) {
+    let (server, serving, mut heard) = serving(status, kind, body).await;
     let cached = |name: &str, revision| Cached {
         namespace: "team".to_owned(),
         name: name.to_owned(),
@@ -37,13 +64,13 @@ async fn answered(status: &str, kind: &str, body: &str) -> (Result<Overwritten, 
     };
     let applications = [
         cached("shop", Revision::One("5f1e&x=1".to_owned())),
-        cached("many", Revision::Each(vec!["1".to_owned(), "2".to_owned()])),
+        cached("many", Revision::Of { source: 2, revision: "5f1e".to_owned() }),
     ];
     let identities = BTreeSet::from([SecretName::parse("app/db").unwrap()]);
     let control_plane = Namespace::parse("argocd").unwrap();
     let stale = Stale { applications: &applications, identities: &identities, control_plane: &control_plane };
-    let outcome = through_server(&Server::new(&written).unwrap(), &stale).await;
-    server.abort();
+    let outcome = through_server(&server, &stale).await;
+    serving.abort();
     let mut asked = String::new();
     while let Some(request) = heard.recv().await {
         asked.push_str(&request);
@@ -71,9 +98,7 @@ async fn each_revision_is_asked_for_past_the_cache_as_whoever_has_the_token() {
         lines,
         [
             format!("{path}/shop/manifests?noCache=true&appNamespace=team&revision=5f1e%26x%3D1 HTTP/1.1"),
-            format!(
-                "{path}/many/manifests?noCache=true&appNamespace=team&sourcePositions=1&revisions=1&sourcePositions=2&revisions=2 HTTP/1.1"
-            ),
+            format!("{path}/many/manifests?noCache=true&appNamespace=team&sourcePositions=2&revisions=5f1e HTTP/1.1"),
         ]
     );
     assert_eq!(asked.matches("authorization: Bearer the-token").count(), 2);

@@ -17,24 +17,25 @@ use regent_core::evidence::{ListedDocument, Reading};
 use regent_core::handover::record::Marked;
 use regent_core::name::SecretName;
 use regent_core::repository::Repository;
+use regent_core::retire::lock;
 use regent_core::rules::{ArgoCd, ConfigLimits};
 use regent_core::settle::{
-    Application, ApplicationName, Cached, Decided, Facts, Lack, Lacking, Left, Next, Quiet, Scope, Shape, Stage,
-    Without, affected, next, tracked_elsewhere,
+    Application, ApplicationName, Cached, Decided, Facts, Lack, Lacking, Left, Next, Quiet, Scope, Stage, Without,
+    affected, next, tracked_elsewhere,
 };
 use tokio::time::{Instant, sleep};
 
 use super::super::root::{Connected, Root};
 use super::freeze::{self, When};
 use super::mirror::Keeper;
-use super::report;
 use super::stop::{HandoverStop, stopped};
-use crate::caches::{self, Revision, Stale};
+use super::{Run, report};
+use crate::caches::{self, Stale};
 use crate::cli::HandoverArgs;
 use crate::cluster::applications::{self, Depth, Refreshed};
 use crate::cluster::authority::{AuthorityStatus, LEFT_BEHIND, Noted, Settled};
 use crate::cluster::installation::{InForce, lock_in_force};
-use crate::cluster::witness::{self, witness_path};
+use crate::cluster::witness::{self, witness_name, witness_path};
 use crate::cluster::{Cluster, ClusterError};
 use crate::failure::Failure;
 use crate::local::Writer;
@@ -54,9 +55,17 @@ const PAUSES: [Duration; 4] =
 /// How long one round of refreshes is waited for before all Applications are looked at again.
 const ROUND: Duration = Duration::from_secs(30);
 
-/// Sees to it that no old value can come back, and notes that. Nothing is done where it is noted already.
-pub(super) async fn settle(keeper: &Keeper, root: &Root, args: &HandoverArgs, marked: &Marked) -> Result<(), Failure> {
-    if keeper.evidence(root).await?.is_settled() {
+/// Sees to it that no old value can come back, and notes that. Nothing is done where it is noted already, unless
+/// `--caches-locked` or `--caches-expired` has what was left behind looked at again.
+/// `adopted` is the run in a cluster that took the handover over.
+pub(super) async fn settle(
+    keeper: &Keeper,
+    root: &Root,
+    args: &HandoverArgs,
+    marked: &Marked,
+    adopted: Option<&Run<'_>>,
+) -> Result<(), Failure> {
+    if keeper.evidence(root).await?.is_settled() && !looks_again(keeper, args, marked).await {
         return Ok(());
     }
     match keeper {
@@ -74,7 +83,26 @@ pub(super) async fn settle(keeper: &Keeper, root: &Root, args: &HandoverArgs, ma
             let left = Left { without, ..Left::default() };
             Writer::open(folder)?.change_status(&marked.record.name, |status| settled(status, marked, &left, message))
         }
-        Keeper::Cluster(connected) => Settling::new(keeper, root, connected, args, marked)?.run().await,
+        Keeper::Cluster(connected) => Settling::new(keeper, root, connected, args, marked, adopted)?.run().await,
+    }
+}
+
+/// Whether a person has what was left behind looked at again, and leaves nothing behind now.
+async fn looks_again(keeper: &Keeper, args: &HandoverArgs, marked: &Marked) -> bool {
+    let settle = &args.settle;
+    let is_asked = (settle.caches_locked || settle.caches_expired) && !args.run.plan;
+    if !is_asked || !settle.skipped.is_empty() || !settle.without.is_empty() {
+        return false;
+    }
+    match keeper {
+        Keeper::Folder(_) => false,
+        Keeper::Cluster(connected) => {
+            let status = witness::status(&connected.witnesses, &marked.record.name).await;
+            // What stands there already goes on to stand.
+            status.is_ok_and(|status| {
+                status.conditions.iter().any(|it| it.type_ == "Settled" && it.reason == LEFT_BEHIND)
+            })
+        }
     }
 }
 
@@ -87,6 +115,7 @@ struct Settling<'a> {
     connected: &'a Connected,
     args: &'a HandoverArgs,
     marked: &'a Marked,
+    adopted: Option<&'a Run<'a>>,
     argocd: ArgoCd,
     /// As Applications name it.
     plugin: String,
@@ -108,6 +137,7 @@ impl<'a> Settling<'a> {
         connected: &'a Connected,
         args: &'a HandoverArgs,
         marked: &'a Marked,
+        adopted: Option<&'a Run<'a>>,
     ) -> Result<Self, Failure> {
         let (argocd, limits) = match &root.config {
             Some(config) => (config.argocd.clone(), config.limits),
@@ -128,6 +158,7 @@ impl<'a> Settling<'a> {
             connected,
             args,
             marked,
+            adopted,
             argocd,
             plugin,
             repositories,
@@ -155,26 +186,24 @@ impl<'a> Settling<'a> {
             return Err(self.only_planned(&first));
         }
         self.may_disarm().await?;
+        let witness = self.witness().await?;
         self.begin().await?;
         // Begun anew with each stage, by the first look in it.
         let (mut stage, mut since) = (Stage::Mirrored, None);
-        let mut disarmed = String::new();
+        let (mut disarmed, mut disarmed_of) = (String::new(), Vec::new());
         let mut pauses = PAUSES.iter().chain(std::iter::repeat(&PAUSES[PAUSES.len() - 1]));
         loop {
-            let applications = match self.look().await {
-                Ok(Some(applications)) => applications,
-                Ok(None) => return Err(self.unseen(&ClusterError::Unreachable("they were served before".to_owned()))),
-                Err(problem) if Instant::now() >= until || is_final(&problem) => return Err(self.unseen(&problem)),
-                Err(_) => {
-                    sleep(PAUSES[0]).await;
-                    continue;
-                }
+            let Some((applications, imported)) = self.seen(until).await? else {
+                sleep(PAUSES[0]).await;
+                continue;
             };
+            // What was imported since the record may have been rendered before, by a commit that slipped in.
+            let listed: Vec<ListedDocument> = self.marked.record.documents.iter().chain(&imported).cloned().collect();
             let since_then = since.get_or_insert_with(|| compared(&applications));
             let quiet = if Instant::now() >= quiet_at { Quiet::Over } else { Quiet::NotYet };
             let facts = Facts {
                 applications: &applications,
-                scope: self.scope(),
+                scope: Scope { listed: &listed, ..self.scope() },
                 decided: &self.decided,
                 stage,
                 since: since_then,
@@ -202,16 +231,22 @@ impl<'a> Settling<'a> {
                     continue;
                 }
                 Next::Disarm(cached) => {
-                    disarmed = self.disarm(&cached).await?;
+                    disarmed = self.disarm(&cached, &listed).await?;
+                    disarmed_of = imported;
                     // Disarming takes its time: only what is compared after it is compared without what was cached.
                     (stage, since) = (Stage::Disarmed, None);
+                    continue;
+                }
+                // Of what was imported since nothing was disarmed.
+                Next::Note(_) if stage == Stage::Disarmed && disarmed_of != imported => {
+                    (stage, since) = (Stage::Mirrored, None);
                     continue;
                 }
                 Next::Note(left) => {
                     let mut used = affected(&applications, &self.scope());
                     used.retain(|application| !self.decided.skipped.contains(&application.name));
-                    let imported = self.imported().await?;
                     freeze::check(self.root, &used, &self.scope(), &imported, When::Settling)?;
+                    self.is_as_it_was(&witness).await?;
                     let used: Vec<ApplicationName> =
                         used.into_iter().map(|application| application.name.clone()).collect();
                     self.note(&left, &report::seen(used.len(), &left, &disarmed)).await?;
@@ -226,6 +261,38 @@ impl<'a> Settling<'a> {
                 sleep(*pause).await;
             }
         }
+    }
+
+    /// Applications, and what was imported so far; `None` where whoever does not answer may in a moment.
+    async fn seen(&self, until: Instant) -> Result<Option<(Vec<Application>, Vec<ListedDocument>)>, Failure> {
+        let is_late = Instant::now() >= until;
+        let applications = match self.look().await {
+            Ok(Some(applications)) => applications,
+            Ok(None) => return Err(self.unseen(&ClusterError::Unreachable("they were served before".to_owned()))),
+            Err(problem) if is_late || is_final(&problem) => return Err(self.unseen(&problem)),
+            Err(_) => return Ok(None),
+        };
+        match self.imported().await {
+            Ok(imported) => Ok(Some((applications, imported))),
+            Err(failure) if is_late => Err(failure),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Whether what was seen was seen of this witness, and what is live is Vault's.
+    async fn is_as_it_was(&self, witness: &(String, String)) -> Result<(), Failure> {
+        if let Some(run) = self.adopted {
+            // Until the caches were disarmed an older value may have come back.
+            run.replaced(&self.marked.record).await?;
+        }
+        if self.witness().await? == *witness {
+            return Ok(());
+        }
+        Err(stopped(HandoverStop::NotSettled(
+            "the witness of the handover is another one than when this run began (was etcd restored?): what was rendered \
+             between is not known"
+                .to_owned(),
+        )))
     }
 
     /// What delivers from Vault is rendered from now on, and Argo CD does not ask by itself before the next commit.
@@ -318,9 +385,8 @@ impl<'a> Settling<'a> {
     }
 
     /// Removes or overwrites what is cached, or says what else keeps it from the Secrets.
-    async fn disarm(&self, cached: &[Cached]) -> Result<String, Failure> {
-        let documents = &self.marked.record.documents;
-        let secrets = documents.iter().filter(|document| document.kind == "Secret");
+    async fn disarm(&self, cached: &[Cached], listed: &[ListedDocument]) -> Result<String, Failure> {
+        let secrets = listed.iter().filter(|document| document.kind == "Secret");
         let identities: BTreeSet<SecretName> = secrets.map(|document| document.name.clone()).collect();
         let applications: Vec<caches::Cached> = cached.iter().map(of_caches).collect();
         let stale =
@@ -334,7 +400,10 @@ impl<'a> Settling<'a> {
         };
         if let Some(redis) = &self.argocd.redis {
             let done = caches::in_redis(&caches::Redis::new(redis)?, &stale).await.map_err(failed)?;
-            return Ok(format!("{} of {} cached manifests were removed from Redis", done.unlinked, done.looked_at));
+            let (gone, left) = (done.unlinked, done.looked_at);
+            return Ok(format!(
+                "{gone} cached manifests were removed from Redis, the {left} that are left hold no value"
+            ));
         }
         if let Some(server) = &self.argocd.server {
             // It cannot list what is cached: a revision that no Application names any more is left.
@@ -349,17 +418,17 @@ impl<'a> Settling<'a> {
     /// The lock refuses what is cached, and so it has to stay for as long. An entry is written again, and lives for another
     /// day, when rendering it anew fails; so the day is counted from now.
     async fn locked(&self) -> Result<String, Failure> {
-        let lock = lock_in_force(&self.connected.target, &self.marked.record.name).await;
-        match lock.in_force {
+        let found = lock_in_force(&self.connected.target, &self.marked.record.name).await;
+        match found.in_force {
             InForce::Yes => {
                 let until = expired(Timestamp::now())?.max(self.hour().await?);
-                Ok(format!("what is cached is refused by the lock {}, which has to stay until {until}", lock.name))
+                Ok(lock::stays(&found.name, &until.to_string()))
             }
             InForce::Missing | InForce::Differs | InForce::Toothless | InForce::Unknown(_) => {
                 Err(stopped(HandoverStop::NotSettled(format!(
                     "the lock {} is not certainly in force (`regent init --complete` makes it), and without it only Redis \
                      (`argocd.redis` of the operator's file) shows that nothing is left of what Argo CD cached",
-                    lock.name
+                    found.name
                 ))))
             }
         }
@@ -368,12 +437,24 @@ impl<'a> Settling<'a> {
     /// When the last entry that was written before the witnesses said vault has expired, by the API server's clock, if it
     /// was not written again since.
     async fn hour(&self) -> Result<Timestamp, Failure> {
+        let (_, made) = self.witness().await?;
+        let unknown =
+            |_| stopped(HandoverStop::NotSettled(format!("`{made}` is no time at which its witness was made")));
+        expired(made.parse::<Timestamp>().map_err(unknown)?)
+    }
+
+    /// The handover witness by its uid, and when it was made: one that is written again is another one.
+    async fn witness(&self) -> Result<(String, String), Failure> {
         let record = &self.marked.record;
-        let witness = self.cluster.get_metadata(&witness_path(&record.name, record.epoch)).await;
-        let witness = witness.map_err(|problem| self.unseen(&problem))?;
-        let made = witness.as_ref().and_then(|metadata| metadata["creationTimestamp"].as_str());
-        let made = made.and_then(|text| text.parse::<Timestamp>().ok()).ok_or(Failure::Bug)?;
-        expired(made)
+        let told = |what: &str| {
+            let name = witness_name(&record.name, record.epoch);
+            stopped(HandoverStop::NotSettled(format!("the witness {name} in {} {what}", self.cluster.name())))
+        };
+        let metadata = self.cluster.get_metadata(&witness_path(&record.name, record.epoch)).await;
+        let metadata = metadata.map_err(|problem| told(&format!("cannot be looked at: {problem}")))?;
+        let metadata = metadata.ok_or_else(|| told("is not there any more (was etcd restored?)"))?;
+        let text = |of: &str| metadata[of].as_str().unwrap_or_default().to_owned();
+        Ok((text("uid"), text("creationTimestamp")))
     }
 
     /// Notes that it is under way. Who may not note that may not note the end either, and is told before it waits.
@@ -465,12 +546,8 @@ fn compared(applications: &[Application]) -> BTreeMap<ApplicationName, Option<St
 }
 
 fn of_caches(cached: &Cached) -> caches::Cached {
-    let Cached { name: ApplicationName { namespace, name }, destination_namespace, shape, revisions } = cached.clone();
-    let revisions = revisions.into_iter().filter_map(|mut revisions| match shape {
-        Shape::One => revisions.pop().map(Revision::One),
-        Shape::Each => Some(Revision::Each(revisions)),
-    });
-    caches::Cached { namespace, name, destination_namespace, revisions: revisions.collect() }
+    let Cached { name: ApplicationName { namespace, name }, destination_namespace, revisions } = cached.clone();
+    caches::Cached { namespace, name, destination_namespace, revisions }
 }
 
 /// Whether asking again cannot help.
