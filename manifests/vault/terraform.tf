@@ -54,6 +54,7 @@ resource "vault_kubernetes_auth_backend_role" "handover" {
   audience                         = local.audience
   alias_name_source                = "serviceaccount_uid"
   token_policies                   = []
+  token_no_default_policy          = true
   token_type                       = "service"
   token_ttl                        = 600
   token_max_ttl                    = 1800
@@ -78,6 +79,7 @@ resource "vault_kubernetes_auth_backend_role" "verify" {
   audience                         = local.audience
   alias_name_source                = "serviceaccount_uid"
   token_policies                   = [vault_policy.verify.name]
+  token_no_default_policy          = true
   token_type                       = "service"
   token_ttl                        = 600
   token_max_ttl                    = 1800
@@ -90,28 +92,30 @@ data "vault_auth_backend" "jwt" {
 }
 
 resource "vault_jwt_auth_backend_role" "handover" {
-  backend         = data.vault_auth_backend.jwt.path
-  role_name       = local.handover
-  role_type       = "jwt"
-  user_claim      = "sub"
-  bound_audiences = [local.audience]
-  bound_subject   = "system:serviceaccount:${local.home}:${local.handover}"
-  bound_claims    = { "/kubernetes.io/serviceaccount/uid" = var.handover_uid }
-  token_policies  = [vault_policy.handover.name]
-  token_type      = "service"
-  token_ttl       = 600
-  token_max_ttl   = 1800
+  backend                 = data.vault_auth_backend.jwt.path
+  role_name               = local.handover
+  role_type               = "jwt"
+  user_claim              = "sub"
+  bound_audiences         = [local.audience]
+  bound_subject           = "system:serviceaccount:${local.home}:${local.handover}"
+  bound_claims            = { "/kubernetes.io/serviceaccount/uid" = var.handover_uid }
+  token_policies          = [vault_policy.handover.name]
+  token_no_default_policy = true
+  token_type              = "service"
+  token_ttl               = 600
+  token_max_ttl           = 1800
 }
 
 resource "vault_jwt_auth_backend_role" "verify" {
-  backend         = data.vault_auth_backend.jwt.path
-  role_name       = local.verify
-  role_type       = "jwt"
-  user_claim      = "sub"
-  bound_audiences = [local.audience]
-  bound_subject   = "system:serviceaccount:${local.home}:${local.verify}"
-  token_policies  = [vault_policy.verify.name]
-  token_type      = "service"
-  token_ttl       = 600
-  token_max_ttl   = 1800
+  backend                 = data.vault_auth_backend.jwt.path
+  role_name               = local.verify
+  role_type               = "jwt"
+  user_claim              = "sub"
+  bound_audiences         = [local.audience]
+  bound_subject           = "system:serviceaccount:${local.home}:${local.verify}"
+  token_policies          = [vault_policy.verify.name]
+  token_no_default_policy = true
+  token_type              = "service"
+  token_ttl               = 600
+  token_max_ttl           = 1800
 }

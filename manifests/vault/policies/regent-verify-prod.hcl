@@ -10,3 +10,7 @@ path "secret/metadata/regent/prod/authority/*" { capabilities = ["read"] }
 
 # The heartbeat, by which an older backup of Vault is told.
 path "secret/data/regent/prod/heartbeat" { capabilities = ["create", "update", "read"] }
+
+# Its own token: for as long as the run takes.
+path "auth/token/renew-self" { capabilities = ["update"] }
+path "auth/token/revoke-self" { capabilities = ["update"] }

@@ -7,7 +7,10 @@
 mod access;
 pub(crate) mod applications;
 pub(crate) mod authority;
+pub(crate) mod discovery;
+pub(crate) mod doors;
 pub(crate) mod installation;
+pub(crate) mod jobs;
 pub(crate) mod lock;
 pub(crate) mod rights;
 pub(crate) mod secrets;
@@ -85,6 +88,18 @@ pub(crate) enum ClusterError {
         /// Its message, in one line.
         message: String,
     },
+}
+
+impl ClusterError {
+    /// Whether asking again is of no use: somebody has to change something first.
+    pub(crate) fn is_final(&self) -> bool {
+        match self {
+            Self::Unauthorized | Self::Forbidden(_) | Self::Denied(_) => true,
+            Self::Unreachable(_) | Self::Late(_) | Self::Conflict(_) | Self::NotServed(_) | Self::Status { .. } => {
+                false
+            }
+        }
+    }
 }
 
 /// Largest answer read; a list is asked for in pages.
@@ -280,6 +295,19 @@ impl Cluster {
     pub(crate) async fn delete(&self, path: &str, dry: bool) -> Result<bool, ClusterError> {
         let dry = if dry { "?dryRun=All" } else { "" };
         Ok(self.found(Method::DELETE, &format!("{path}{dry}"), None).await?.is_some())
+    }
+
+    /// Deletes the Secret that has this metadata, and no other: one that was changed or made again since stays. Whether it was
+    /// there. Nothing of its data comes back.
+    pub(crate) async fn delete_secret(&self, path: &str, metadata: &Value) -> Result<bool, ClusterError> {
+        let preconditions = json!({ "uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"] });
+        let options = json!({ "apiVersion": "v1", "kind": "DeleteOptions", "preconditions": preconditions });
+        let body = Some((JSON, &options));
+        match self.exchange_as(Method::DELETE, path, body, METADATA_OF_ONE, self.patience).await {
+            Ok(Answer::Object(_)) => Ok(true),
+            Ok(Answer::NotFound) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     async fn found(

@@ -33,6 +33,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use regent_core::evidence::WitnessedVault;
+use regent_core::handover::rights::Bearer;
 use regent_core::name::{AuthorityName, Epoch, HandoverId, SecretName};
 use regent_sops::{Plaintext, Wiping};
 use serde::Deserialize;
@@ -162,6 +163,16 @@ impl Vault {
             paths.iter().map(|path| data.get(path).cloned().ok_or_else(lacks)).collect()
         })
         .await
+    }
+
+    /// Who the token is; `None` where that is not known for sure.
+    pub(crate) async fn bearer(&self) -> Result<Option<Bearer>, VaultError> {
+        self.ask(&Question::get("auth/token/lookup-self"), answer::bearer).await
+    }
+
+    /// The text of a policy; `None` where the token may not read it, or there is none.
+    pub(crate) async fn policy(&self, name: &str) -> Result<Option<String>, VaultError> {
+        self.ask(&Question::get(&format!("sys/policies/acl/{}", kv::encoded(name))), answer::policy).await
     }
 
     /// `delete_version_after` of the mount, as it is written there (`0s`: never); `None` where the token may not look.

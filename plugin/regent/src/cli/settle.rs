@@ -21,6 +21,11 @@ pub(crate) struct SettleArgs {
     /// that could not be rendered anew lives on, so the lock has to be in force all the same.
     #[arg(long)]
     pub(crate) caches_expired: bool,
+    /// Neither Argo CD's Redis nor argocd-server is at hand: the lock alone keeps what is cached from the Secrets.
+    ///
+    /// It has to stay for the day that the run names. Typed once it is settled, it looks again at what was left behind.
+    #[arg(long)]
+    pub(crate) caches_locked: bool,
     /// Put the guards on live Secrets that lack them: these annotations and the label, and nothing else of them.
     ///
     /// Argo CD and Flux read them from the live object alone, and prune or delete a Secret without them.
@@ -53,7 +58,7 @@ impl From<ProofArg> for Without {
     }
 }
 
-fn application(text: &str) -> Result<ApplicationName, &'static str> {
+pub(crate) fn application(text: &str) -> Result<ApplicationName, &'static str> {
     let is_name =
         |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
     let parts = text.split_once('/').filter(|(namespace, name)| is_name(namespace) && is_name(name));

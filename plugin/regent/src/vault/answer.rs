@@ -3,8 +3,10 @@
 //! Bodies of data routes hold secrets. Of them only the texts known here are recognized, and nothing is quoted; what
 //! other routes say of an error is quoted in one bounded line.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use regent_core::handover::rights::{Bearer, Kept};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -106,7 +108,8 @@ pub(crate) enum VaultError {
     LoginFile(String),
     /// The token that wraps a secret id was used up.
     #[error(
-        "the wrapping token is not valid any more: it expired, or an earlier run, a lost answer, or somebody else used it"
+        "the wrapping token is not valid any more: each run uses one up, with `--plan` too; or it expired, its answer was lost, or \
+         somebody else used it"
     )]
     Unwrapped,
     /// What was wrapped is no secret id of this mount.
@@ -243,6 +246,8 @@ pub(crate) struct Active {
     pub(crate) cluster_id: Option<String>,
     /// `version`.
     pub(crate) version: Option<String>,
+    /// `server_time_utc`, in seconds since 1970.
+    pub(crate) server_time: Option<i64>,
 }
 
 /// Only the active node is asked: a standby answers reads from what it has seen so far. Status and body must agree; a
@@ -255,12 +260,13 @@ pub(super) fn active(status: u16, body: &[u8]) -> Result<Active, VaultError> {
         standby: bool,
         cluster_id: Option<String>,
         version: Option<String>,
+        server_time_utc: Option<i64>,
     }
     let health = serde_json::from_slice(body);
     match status {
         200 => match health {
-            Ok(Health { initialized: true, sealed: false, standby: false, cluster_id, version }) => {
-                Ok(Active { cluster_id, version })
+            Ok(Health { initialized: true, sealed: false, standby: false, cluster_id, version, server_time_utc }) => {
+                Ok(Active { cluster_id, version, server_time: server_time_utc })
             }
             Ok(Health { .. }) | Err(_) => Err(VaultError::NotVault(status)),
         },
@@ -324,6 +330,82 @@ pub(super) fn versioned(status: u16, body: &[u8], mount: &str) -> Result<Store, 
         return Ok(Store { uuid });
     }
     Err(VaultError::OtherStore(mount.to_owned()))
+}
+
+/// Who the token is. `None` where it may not look itself up, and where anything is said of it that is not known here. The
+/// answer holds the token itself, so most of it is passed over and not kept.
+pub(super) fn bearer(status: u16, body: &[u8]) -> Result<Option<Bearer>, VaultError> {
+    #[derive(Deserialize)]
+    struct LookedUp {
+        r#type: String,
+        policies: Option<BTreeSet<String>>,
+        identity_policies: Option<BTreeSet<String>>,
+        external_namespace_policies: Option<BTreeMap<String, BTreeSet<String>>>,
+        namespace_path: Option<String>,
+    }
+    match status {
+        200 => {}
+        403 => return Ok(None),
+        _other => return Err(refusal(Route::Plain("look itself up"), status, body)),
+    }
+    #[expect(clippy::zero_sized_map_values, reason = "names of fields, whose contents are passed over")]
+    let Ok(Data { data: said }) = serde_json::from_slice::<Data<BTreeMap<String, IgnoredAny>>>(body) else {
+        return Ok(None);
+    };
+    if !said.keys().all(|field| OF_A_TOKEN.contains(&field.as_str())) {
+        return Ok(None);
+    }
+    let Ok(Data { data: token }) = serde_json::from_slice::<Data<LookedUp>>(body) else { return Ok(None) };
+    let mut policies = token.policies.unwrap_or_default();
+    policies.extend(token.identity_policies.unwrap_or_default());
+    Ok(Some(Bearer {
+        kept: if token.r#type == "service" { Kept::Stored } else { Kept::InItself },
+        namespace: token.namespace_path.unwrap_or_default(),
+        policies,
+        elsewhere: token.external_namespace_policies.unwrap_or_default().into_keys().collect(),
+    }))
+}
+
+/// All that OpenBao and Vault say of a token. Another field may be about what it may do.
+const OF_A_TOKEN: [&str; 25] = [
+    "accessor",
+    "bound_cidrs",
+    "creation_time",
+    "creation_ttl",
+    "display_name",
+    "entity_id",
+    "expire_time",
+    "explicit_max_ttl",
+    "external_namespace_policies",
+    "id",
+    "identity_policies",
+    "issue_time",
+    "last_renewal",
+    "last_renewal_time",
+    "meta",
+    "namespace_path",
+    "num_uses",
+    "orphan",
+    "path",
+    "period",
+    "policies",
+    "renewable",
+    "role",
+    "ttl",
+    "type",
+];
+
+/// The text of a policy; `None` where it may not be read, or is none.
+pub(super) fn policy(status: u16, body: &[u8]) -> Result<Option<String>, VaultError> {
+    #[derive(Deserialize)]
+    struct Policy {
+        policy: String,
+    }
+    match status {
+        200 => Ok(serde_json::from_slice(body).ok().map(|Data { data: Policy { policy } }| policy)),
+        403 | 404 => Ok(None),
+        _other => Err(refusal(Route::Plain("read its policy"), status, body)),
+    }
 }
 
 /// The body of a success, as far as it is looked at.

@@ -143,6 +143,11 @@ impl Vault {
         }
     }
 
+    /// Whether the login's own secret is used up: another run cannot have it.
+    pub(crate) async fn is_used_up(&self) -> bool {
+        self.session.lock().await.secret_id.is_some()
+    }
+
     /// Revokes a token that a login gave. Whoever asks something afterwards logs in again.
     pub(crate) async fn leave(&self) -> Result<(), VaultError> {
         let mut session = self.session.lock().await;

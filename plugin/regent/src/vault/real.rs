@@ -128,6 +128,7 @@ mod one_node {
         let vault = stage.vault("handover");
         let active = vault.active().await.unwrap();
         assert!(active.cluster_id.is_some_and(|id| id.len() == 36) && active.version.is_some());
+        assert!(active.server_time.is_some());
         assert_eq!(vault.storage().await.as_deref(), Ok("raft"));
         assert!(vault.store().await.unwrap().uuid.is_some_and(|uuid| uuid.len() == 36));
         // The policy for a handover does not let it look at the mount's settings.

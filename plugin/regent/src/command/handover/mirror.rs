@@ -14,7 +14,7 @@ use super::freeze::{self, When};
 use super::stop::{HandoverStop, stopped};
 use super::{planned, preflight};
 use crate::cli::SettleArgs;
-use crate::cluster::authority::{AuthorityStatus, Heartbeat};
+use crate::cluster::authority::{AuthorityStatus, Heartbeat, Noted};
 use crate::cluster::installation::{InForce, authority_object, lock_in_force, spec_of};
 use crate::cluster::witness::{self, NAMESPACE, WITNESS_KEY, authority_path, witness_name, witness_path};
 use crate::cluster::{Cluster, applications, metadata};
@@ -127,6 +127,11 @@ impl Keeper {
         {
             problems.push(failure.to_string());
         }
+        // Before there is a handover nothing else of the status may be tried, and who may write this may write that.
+        let tried = witness::try_status(cluster, &root.bootstrap.name, |status| {
+            status.note(&Noted { what: "Ready", holds: false, reason: "Settling", message: "a dry run" });
+        });
+        problems.extend(tried.await.err().map(|problem| cluster.failure(problem).to_string()));
         let lock = lock_in_force(&connected.target, &root.bootstrap.name).await;
         let in_force = match lock.in_force {
             InForce::Yes => None,
@@ -137,6 +142,7 @@ impl Keeper {
         };
         problems.extend(in_force.map(|why| format!("the lock {} {why}", lock.name)));
         problems.extend(preflight::of_argocd(connected, root, args, &plan.documents()).await?);
+        problems.extend(preflight::of_operator(&connected.target, root.bootstrap.after.as_ref()).await);
         let (unguarded, of_secrets) = preflight::of_secrets(&connected.target, args, plan).await;
         problems.extend(of_secrets);
         if problems.is_empty() { Ok(unguarded) } else { Err(stopped(HandoverStop::Preflight(problems))) }

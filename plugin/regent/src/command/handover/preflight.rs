@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::jiff::Timestamp;
+use regent_core::bootstrap::After;
 use regent_core::evidence::ListedDocument;
 use regent_core::handover::plan::Plan;
 use regent_core::live::{Guard, LiveSecret};
@@ -12,10 +13,11 @@ use regent_core::settle::{Application, ApplicationName, Destination, Scope, affe
 use serde_json::Value;
 
 use super::super::root::{Connected, Root};
+use super::clock::difference;
 use crate::caches;
-use crate::cli::SettleArgs;
+use crate::cli::{ProofArg, SettleArgs};
 use crate::cluster::secrets::secrets_path;
-use crate::cluster::{Cluster, ClusterError, applications};
+use crate::cluster::{Cluster, ClusterError, applications, discovery};
 use crate::failure::Failure;
 use crate::output;
 
@@ -26,10 +28,9 @@ const CLOCKS_DIFFER: i64 = 60;
 pub(super) fn compare_clocks(cluster: &Cluster, as_if: &Value) {
     let made = as_if["metadata"]["creationTimestamp"].as_str().and_then(|text| text.parse::<Timestamp>().ok());
     let Some(made) = made else { return };
-    let seconds = made.as_second() - Timestamp::now().as_second();
-    if seconds.abs() > CLOCKS_DIFFER {
-        let way = if seconds > 0 { "ahead of" } else { "behind" };
-        output::note(format_args!("the clock of {} is {} s {way} this one", cluster.name(), seconds.abs()));
+    let now = Timestamp::now().as_second();
+    if let Some(told) = difference(cluster.name(), made.as_second(), now, CLOCKS_DIFFER) {
+        output::note(told);
     }
 }
 
@@ -65,6 +66,7 @@ pub(super) async fn of_argocd(
     if !hydrating.is_empty() {
         problems.push(format!("the source hydrator of {} would commit what is rendered to Git", listing(&hydrating)));
     }
+    let is_cached = !found.is_empty();
     let destinations = destinations(&found);
     if destinations.len() > 1 {
         let each = destinations.iter().map(|(place, names)| format!("{} to {place}", listing(names)));
@@ -90,13 +92,39 @@ pub(super) async fn of_argocd(
             let reached = caches::reachable(&caches::Redis::new(redis)?).await;
             problems.extend(reached.err().map(|problem| format!("Argo CD's Redis {}: {problem}", redis.address)));
         }
-        (None, Some(server)) => drop(caches::Server::new(server)?),
-        (None, None) => output::note(
-            "the operator's file names neither `argocd.redis` nor `argocd.server`: what Argo CD has cached stays for a day, and \
-             only the lock keeps it from the Secrets",
+        (None, Some(server)) => {
+            let reached = caches::Server::new(server)?.reachable().await;
+            problems.extend(reached.err().map(|problem| format!("argocd-server {}: {problem}", server.address)));
+        }
+        (None, None) if is_cached && !is_left(args) => problems.push(
+            "the operator's file names neither `argocd.redis` nor `argocd.server`, so what Argo CD has cached stays for a day, and \
+             only the lock keeps it from the Secrets: say so (`--caches-locked`)"
+                .to_owned(),
         ),
+        (None, None) => {}
     }
     Ok(problems)
+}
+
+/// Whether a person said what becomes of Argo CD's caches.
+fn is_left(args: &SettleArgs) -> bool {
+    args.caches_locked || args.caches_expired || args.without.contains(&ProofArg::Caches)
+}
+
+/// The operator that delivers once the handover is settled is there, as far as its kind goes.
+pub(super) async fn of_operator(target: &Cluster, after: Option<&After>) -> Option<String> {
+    let (api_version, kind) = after?.delivered_as()?;
+    match discovery::serves(target, api_version, kind).await {
+        Ok(true) => None,
+        Ok(false) => Some(format!(
+            "`after` in regent.yaml has Secrets delivered by a {kind} of {api_version}, which {} does not serve: install the \
+             operator first",
+            target.name()
+        )),
+        Err(problem) => {
+            Some(format!("whether {} serves {kind} of {api_version} is not known: {problem}", target.name()))
+        }
+    }
 }
 
 /// Live Secrets that a controller would prune or delete: those that get guards, where the person says so, and problems. One
@@ -181,7 +209,7 @@ fn destinations(applications: &[&Application]) -> BTreeMap<String, Vec<Applicati
 }
 
 /// A cluster by one name: the one that Argo CD runs in has two.
-fn place(destination: &Destination) -> String {
+pub(in super::super) fn place(destination: &Destination) -> String {
     let Destination { server, cluster, .. } = destination;
     let named = if server.is_empty() { cluster } else { server };
     let is_own = matches!(named.trim_end_matches('/'), "in-cluster" | "https://kubernetes.default.svc");

@@ -102,12 +102,13 @@ fn a_denied_policy_is_told_from_a_token_that_is_over() {
 
 #[test]
 fn only_the_active_node_is_asked() {
-    let live = br#"{"initialized":true,"sealed":false,"standby":false,"version":"2.7.2","cluster_id":"9e12"}"#;
-    let is = Active { cluster_id: Some("9e12".to_owned()), version: Some("2.7.2".to_owned()) };
+    let live = br#"{"initialized":true,"sealed":false,"standby":false,"server_time_utc":1795508573,"version":"2.7.2","cluster_id":"9e12"}"#;
+    let (cluster_id, version) = (Some("9e12".to_owned()), Some("2.7.2".to_owned()));
+    let is = Active { cluster_id, version, server_time: Some(1_795_508_573) };
     assert_eq!(active(200, live), Ok(is));
     // Vault says more, OpenBao less.
     let bare = br#"{"initialized":true,"sealed":false,"standby":false,"performance_standby":false,"enterprise":true}"#;
-    assert_eq!(active(200, bare), Ok(Active { cluster_id: None, version: None }));
+    assert_eq!(active(200, bare), Ok(Active { cluster_id: None, version: None, server_time: None }));
     for (status, body, means, passes) in [
         (200, r#"{"initialized":true,"sealed":false,"standby":true}"#, VaultError::NotVault(200), false),
         (200, r#"{"initialized":true,"sealed":true,"standby":false}"#, VaultError::NotVault(200), false),
@@ -196,4 +197,63 @@ fn only_a_first_version_without_a_warning_counts_as_created() {
         created(403, &told("1 error occurred:\n\t* permission denied\n\n")),
         Err(VaultError::Denied("write it"))
     );
+}
+
+/// `data` of OpenBao 2.7.2, with what a test adds.
+fn looked_up(more: serde_json::Value) -> Vec<u8> {
+    let mut data = serde_json::json!({
+        "accessor": "ngw7", "creation_time": 1_796_004_333, "creation_ttl": 3600, "display_name": "token", "entity_id": "",
+        "expire_time": "2026-11-30T03:05:34Z", "explicit_max_ttl": 0, "id": "s.38ii", "issue_time": "2026-11-30T02:05:34Z",
+        "meta": null, "num_uses": 0, "orphan": false, "path": "auth/token/create", "policies": ["own"], "renewable": true,
+        "ttl": 3495, "type": "service",
+    });
+    let serde_json::Value::Object(more) = more else { panic!("an object") };
+    data.as_object_mut().unwrap().extend(more);
+    serde_json::json!({ "request_id": "x", "renewable": false, "data": data, "warnings": null, "auth": null })
+        .to_string()
+        .into()
+}
+
+#[test]
+fn a_token_has_its_own_policies_and_those_of_its_identity() {
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+    let who = |more| bearer(200, &looked_up(more)).unwrap().unwrap();
+    let own =
+        Bearer { kept: Kept::Stored, namespace: String::new(), policies: names(&["own"]), elsewhere: BTreeSet::new() };
+    assert_eq!(who(serde_json::json!({})), own);
+    let with = serde_json::json!({ "identity_policies": ["of-a-group"], "external_namespace_policies": {} });
+    assert_eq!(who(with), Bearer { policies: names(&["own", "of-a-group"]), ..own.clone() });
+    let elsewhere =
+        serde_json::json!({ "identity_policies": null, "external_namespace_policies": { "x7Yhs": ["admin"] } });
+    assert_eq!(who(elsewhere), Bearer { elsewhere: names(&["x7Yhs"]), ..own.clone() });
+    let team = serde_json::json!({ "namespace_path": "team/" });
+    assert_eq!(who(team), Bearer { namespace: "team/".to_owned(), ..own.clone() });
+    for kind in ["batch", "default-batch", ""] {
+        assert_eq!(who(serde_json::json!({ "type": kind })), Bearer { kept: Kept::InItself, ..own.clone() });
+    }
+}
+
+#[test]
+fn what_is_not_known_of_a_token_is_not_left_out() {
+    for more in [
+        serde_json::json!({ "inline_policy": "" }),
+        serde_json::json!({ "policies": "own" }),
+        serde_json::json!({ "identity_policies": { "a": "b" } }),
+        serde_json::json!({ "type": null }),
+    ] {
+        assert_eq!(bearer(200, &looked_up(more.clone())), Ok(None), "{more}");
+    }
+    assert_eq!(bearer(200, b"{}"), Ok(None));
+    assert_eq!(bearer(403, &told("1 error occurred:\n\t* permission denied\n\n")), Ok(None));
+    assert_eq!(bearer(503, &told("Vault is sealed")), Err(VaultError::Sealed));
+}
+
+#[test]
+fn a_policy_has_a_text_or_is_not_known() {
+    let body =
+        br#"{"data":{"name":"own","policy":"path \"a\" {}\n","version":1,"cas_required":false},"warnings":null}"#;
+    assert_eq!(policy(200, body), Ok(Some("path \"a\" {}\n".to_owned())));
+    assert_eq!(policy(200, br#"{"data":{"name":"own"}}"#), Ok(None));
+    assert_eq!((policy(403, NOTHING), policy(404, NOTHING)), (Ok(None), Ok(None)));
+    assert!(policy(500, NOTHING).is_err());
 }
