@@ -5,7 +5,7 @@
 //! <store>/lock                        flock'ed by whoever writes
 //! <store>/<name>/authority.json       the Authority: who holds the current epoch
 //! <store>/<name>/handover-<epoch>.json   the immutable witness of a handover, with the list of documents
-//! <store>/<name>/status.json          what was seen since, as in the Authority's `status`: settled, imported, heartbeat
+//! <store>/<name>/status.json          what was seen since, as in the Authority's `status`: settled, imported, rebound, heartbeat
 //! ```
 //!
 //! The fields are those of the handover record ([`regent_core::evidence`]). Folders are 0700, files 0600; what
@@ -294,9 +294,12 @@ fn gather(store: &OwnedFd, name: &AuthorityName) -> Evidence {
     evidence.handovers = handovers;
     match read_file(&folder, STATUS, MAX_WITNESS_BYTES) {
         Ok(status) => evidence.with_status(status.as_deref()),
-        Err(why) => {
-            Evidence { imported: Reading::Unreadable(why.clone()), settled: Reading::Unreadable(why), ..evidence }
-        }
+        Err(why) => Evidence {
+            imported: Reading::Unreadable(why.clone()),
+            settled: Reading::Unreadable(why.clone()),
+            moved: Reading::Unreadable(why),
+            ..evidence
+        },
     }
 }
 

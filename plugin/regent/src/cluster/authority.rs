@@ -51,6 +51,10 @@ use serde_json::{Value, json};
         "!has(oldSelf.status) || !has(oldSelf.status.imported) || (has(self.status) && has(self.status.imported) && oldSelf.status.imported.all(key, key in self.status.imported && self.status.imported[key] == oldSelf.status.imported[key]))",
     )
     .message("imported documents are only added"),
+    validation = Rule::new(
+        "!has(oldSelf.status) || !has(oldSelf.status.rebound) || (has(self.status) && has(self.status.rebound) && oldSelf.status.rebound.all(key, key in self.status.rebound && self.status.rebound[key] == oldSelf.status.rebound[key]))",
+    )
+    .message("places of Vault are only added"),
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
@@ -85,8 +89,9 @@ use serde_json::{Value, json};
     )
     .message("a handover moves neither the root nor the place in Vault"),
     validation = Rule::new("self.authorityId == oldSelf.authorityId").message("authorityId is fixed").field_path(".authorityId"),
-    validation = Rule::new("self.witnessKubeUid == oldSelf.witnessKubeUid && self.targetKubeUid == oldSelf.targetKubeUid")
-        .message("the clusters are fixed"),
+    validation = Rule::new("self.witnessKubeUid == oldSelf.witnessKubeUid").message("the cluster of the witnesses is fixed"),
+    validation = Rule::new("self.epoch != oldSelf.epoch || self.targetKubeUid == oldSelf.targetKubeUid")
+        .message("the cluster of the Secrets is fixed for an epoch"),
 )]
 pub(crate) struct AuthoritySpec {
     /// Version of these fields; another one is not understood.
@@ -194,6 +199,11 @@ pub(crate) struct AuthorityStatus {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "imported")]
     pub(crate) imported: BTreeMap<String, Imported>,
+    /// Places where a person accepted the Vault of an epoch's handover after it moved, as `<epoch>-<number>`; the last one
+    /// counts. Only added.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "rebound")]
+    pub(crate) rebound: BTreeMap<String, Rebound>,
     /// Ready, Reconciling and Stalled for whoever waits (kstatus), and Settled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions")]
@@ -254,6 +264,9 @@ impl AuthorityStatus {
         if before.imported.iter().any(|(key, document)| self.imported.get(key) != Some(document)) {
             return Err("imported documents are only added");
         }
+        if before.rebound.iter().any(|(key, place)| self.rebound.get(key) != Some(place)) {
+            return Err("places of Vault are only added");
+        }
         Ok(())
     }
 }
@@ -310,6 +323,31 @@ pub(crate) struct Imported {
     /// Git blob id of the file.
     #[schemars(length(max = 64))]
     pub(crate) blob: String,
+}
+
+/// Where the Vault of a handover is now: as the witnesses name its place, but for the prefix, which nobody moves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Rebound {
+    /// The handover.
+    #[schemars(length(max = 36), regex(pattern = UUID))]
+    pub(crate) handover_id: String,
+    /// Its address.
+    #[schemars(length(max = 2048))]
+    pub(crate) vault_address: String,
+    /// Vault namespace, empty for none.
+    #[schemars(length(max = 512))]
+    pub(crate) vault_namespace: String,
+    /// Mount of the KV store.
+    #[schemars(length(max = 512))]
+    pub(crate) mount: String,
+}
+
+/// Bounded as `imported` is, by as many as are looked for beside a record.
+fn rebound(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    let mut schema = generator.subschema_for::<BTreeMap<String, Rebound>>();
+    schema.insert("maxProperties".to_owned(), json!(64));
+    schema
 }
 
 /// Bounded, so that the rule over its entries has a bounded cost.
@@ -392,8 +430,18 @@ mod tests {
             class: "handover".to_owned(),
             blob: "b".to_owned(),
         };
+        let rebound = |address: &str| Rebound {
+            handover_id: "h".to_owned(),
+            vault_address: address.to_owned(),
+            vault_namespace: String::new(),
+            mount: "secret".to_owned(),
+        };
         let listing = |paths: &[&str]| AuthorityStatus {
             imported: paths.iter().map(|path| (format!("1-{path}"), document(path))).collect(),
+            ..AuthorityStatus::default()
+        };
+        let moved = |addresses: &[&str]| AuthorityStatus {
+            rebound: (1..).zip(addresses).map(|(number, address)| (format!("1-{number}"), rebound(address))).collect(),
             ..AuthorityStatus::default()
         };
         let none = AuthorityStatus::default();
@@ -409,7 +457,11 @@ mod tests {
             (at(None, 2), at(None, 1), false),
             (listing(&["a"]), listing(&["a", "b"]), true),
             (listing(&["a"]), listing(&["b"]), false),
-            (listing(&["a"]), none, false),
+            (listing(&["a"]), none.clone(), false),
+            (none.clone(), moved(&["a"]), true),
+            (moved(&["a"]), moved(&["a", "b"]), true),
+            (moved(&["a"]), moved(&["b"]), false),
+            (moved(&["a"]), none, false),
         ] {
             assert_eq!(after.may_follow(&before).is_ok(), is_allowed, "{before:?} {after:?}");
         }
