@@ -17,6 +17,9 @@ use crate::failure::Failure;
 /// The policies, as they are shipped.
 const SHIPPED: &str = include_str!("../../../../manifests/cluster/policies.yaml");
 
+/// The roles, as they are shipped.
+const RBAC: &str = include_str!("../../../../manifests/cluster/rbac.yaml");
+
 const SCHEMA: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/authorities.regent.dev";
 const POLICIES: &str = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies";
 const BINDINGS: &str = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings";
@@ -272,6 +275,13 @@ pub(crate) enum Ensured {
     Made,
     Changed,
     AsItWas,
+}
+
+/// What `manifests/cluster` installs once for all authorities, but the CRD and the namespace.
+pub(crate) fn installed() -> Vec<Value> {
+    use serde::Deserialize as _;
+    let documents = [SHIPPED, RBAC].into_iter().flat_map(yaml_serde::Deserializer::from_str);
+    documents.filter_map(|one| Value::deserialize(one).ok()).filter(|object| object["kind"].is_string()).collect()
 }
 
 /// Where an object of the kinds that regent makes is.

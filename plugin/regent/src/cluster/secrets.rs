@@ -87,12 +87,20 @@ const DELIVERING: [(&str, &[&str], &str); 2] = [
 
 /// Every object in the cluster that has its controller deliver a Secret from Vault.
 pub(crate) async fn deliveries(cluster: &Cluster) -> Result<Vec<Delivery>, ClusterError> {
+    Ok(delivering(cluster).await?.into_iter().map(|(delivery, _)| delivery).collect())
+}
+
+/// The same, each with the authority that it bears as a label: regent made those.
+pub(crate) async fn delivering(cluster: &Cluster) -> Result<Vec<(Delivery, Option<String>)>, ClusterError> {
     let mut found = Vec::new();
     for (kind, paths, target) in DELIVERING {
         for path in paths {
             match cluster.list(path, "").await {
                 Ok(objects) => {
-                    found.extend(objects.iter().filter_map(|object| delivery(kind, target, object)));
+                    let authority = |object: &Value| {
+                        object["metadata"]["labels"]["regent.dev/authority"].as_str().map(str::to_owned)
+                    };
+                    found.extend(objects.iter().filter_map(|it| Some((delivery(kind, target, it)?, authority(it)))));
                     break;
                 }
                 // Another version, or the kind is not there at all.

@@ -1,0 +1,150 @@
+//! The Secrets with keys that Argo CD's repo-server mounts, once the handover is settled: front doors open nothing any more,
+//! so nobody needs them, unless another authority's rule has them too.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use regent_core::evidence::{Evidence, Holder};
+use regent_core::name::{AuthorityName, Namespace};
+use regent_core::retire::{InUse, Standing, Verdict, key, uses};
+use serde_json::{Value, json};
+
+use super::super::root::Root;
+use super::mirror::Keeper;
+use super::stop::{HandoverStop, stopped};
+use crate::cli::ReportOutputArg;
+use crate::cluster::doors::{self, KEYS};
+use crate::cluster::{Cluster, ClusterError, witness};
+use crate::failure::Failure;
+use crate::output;
+
+/// A Secret with keys that is there, and what becomes of it.
+pub(in super::super) struct Key {
+    pub(in super::super) name: String,
+    pub(in super::super) verdict: Verdict,
+    /// Of the very object that was looked at.
+    metadata: Value,
+}
+
+/// What the keys of one authority's doors are, and what may become of each. Those of others are left out.
+pub(in super::super) async fn of_doors(
+    cluster: &Cluster,
+    argocd: &Namespace,
+    authority: &AuthorityName,
+    own: &Standing,
+) -> Result<Vec<Key>, ClusterError> {
+    let workloads = doors::workloads(cluster, argocd).await?;
+    let rules = doors::rules(cluster, argocd, &workloads).await;
+    let known = rules.as_deref().unwrap_or_default();
+    let secrets = doors::key_secrets(&workloads, known);
+    let named = |secret| known.iter().filter(move |rule| uses(rule, secret)).map(|rule| &rule.authority);
+    let users: BTreeSet<&AuthorityName> = secrets.iter().flat_map(named).collect();
+    let mut others = BTreeMap::new();
+    for other in users.into_iter().filter(|other| *other != authority) {
+        others.insert(other.clone(), standing(&witness::read(cluster, other, &[]).await));
+    }
+    let mut keys = Vec::new();
+    for secret in secrets {
+        let rules = rules.as_deref().map_err(String::as_str);
+        let verdict = key(&secret, authority, own, rules, &others);
+        let is_its = match &verdict {
+            Verdict::NotIts => false,
+            // By its name it is another's.
+            Verdict::Keep(InUse::Unnamed) => secret.name == format!("{KEYS}{authority}"),
+            Verdict::Remove | Verdict::Keep(_) => true,
+        };
+        if !is_its {
+            continue;
+        }
+        // A volume may be optional.
+        let Some(metadata) = cluster.get_metadata(&path_of(argocd, &secret.name)).await? else { continue };
+        keys.push(Key { name: secret.name, verdict, metadata });
+    }
+    Ok(keys)
+}
+
+/// Whether the doors of an authority need keys, by its witnesses. One that is yet to begin will.
+pub(in super::super) fn standing(evidence: &Evidence) -> Standing {
+    match evidence.holder() {
+        Holder::Vault { .. } if evidence.is_settled() => Standing::Settled,
+        Holder::Vault { .. } | Holder::Git { .. } | Holder::None => Standing::NeedsKeys,
+        Holder::Disagree(why) | Holder::Unreadable(why) => Standing::Unknown(why),
+    }
+}
+
+/// `--retire-keys` of one run.
+pub(super) struct RetireKeys<'a> {
+    pub(super) keeper: &'a Keeper,
+    pub(super) root: &'a Root,
+    pub(super) output: ReportOutputArg,
+}
+
+impl RetireKeys<'_> {
+    /// What would be removed, and what would not. Changes nothing.
+    pub(super) async fn plan(&self) -> Result<(), Failure> {
+        let (cluster, argocd) = self.place()?;
+        // It is asked what is so afterwards.
+        let keys = self.look(cluster, &argocd, &Standing::Settled).await?;
+        let told = |key: &Key| match &key.verdict {
+            Verdict::Keep(why) => format!("Secret {argocd}/{} would stay: {why}", key.name),
+            Verdict::Remove | Verdict::NotIts => {
+                format!("Secret {argocd}/{} would be removed, once it is settled", key.name)
+            }
+        };
+        let told: Vec<String> = keys.iter().map(told).collect();
+        self.tell("keysPlanned", told)
+    }
+
+    /// Removes them, all or none. Nothing is removed before the witnesses say once more that it is settled.
+    pub(super) async fn remove(&self) -> Result<(), Failure> {
+        let (cluster, argocd) = self.place()?;
+        let own = standing(&self.keeper.evidence(self.root).await?);
+        let keys = self.look(cluster, &argocd, &own).await?;
+        let mut kept = Vec::new();
+        for key in &keys {
+            match &key.verdict {
+                Verdict::Keep(why) => kept.push((format!("{argocd}/{}", key.name), why.clone())),
+                Verdict::Remove | Verdict::NotIts => {}
+            }
+        }
+        if !kept.is_empty() {
+            return Err(stopped(HandoverStop::KeysInUse(kept)));
+        }
+        let mut told = Vec::new();
+        for key in &keys {
+            let was_there = cluster.delete_secret(&path_of(&argocd, &key.name), &key.metadata).await;
+            let was_there = was_there.map_err(|problem| cluster.failure(problem))?;
+            told.extend(was_there.then(|| format!("Secret {argocd}/{} was removed", key.name)));
+        }
+        self.tell("keysRemoved", told)
+    }
+
+    async fn look(&self, cluster: &Cluster, argocd: &Namespace, own: &Standing) -> Result<Vec<Key>, Failure> {
+        let keys = of_doors(cluster, argocd, &self.root.bootstrap.name, own).await;
+        keys.map_err(|problem| cluster.failure(problem))
+    }
+
+    fn place(&self) -> Result<(&Cluster, Namespace), Failure> {
+        match self.keeper {
+            Keeper::Cluster(connected) => {
+                let argocd = self.root.config.as_ref().map(|config| config.argocd.clone()).unwrap_or_default();
+                Ok((&connected.witnesses, argocd.namespace))
+            }
+            // Refused before anything else.
+            Keeper::Folder(_) => Err(Failure::Bug),
+        }
+    }
+
+    fn tell(&self, what: &str, mut lines: Vec<String>) -> Result<(), Failure> {
+        if lines.is_empty() {
+            lines.push("none is left that a door mounts".to_owned());
+        }
+        output::text(&match self.output {
+            ReportOutputArg::Human => lines.iter().flat_map(|line| ["keys       ", line, "\n"]).collect(),
+            ReportOutputArg::Json => format!("{}\n", json!({ what: lines })),
+        })
+    }
+}
+
+fn path_of(argocd: &Namespace, name: &str) -> String {
+    format!("/api/v1/namespaces/{argocd}/secrets/{name}")
+}
