@@ -1,6 +1,8 @@
 //! `regent handover`, and what every run has that brings values to Vault.
 
 use clap::{Args, value_parser};
+use regent_core::name::AuthorityName;
+use regent_core::settle::ApplicationName;
 
 use super::{CommitArgs, KeyArgs, ReportOutputArg, SettleArgs, StoreArgs, VaultArgs};
 
@@ -20,6 +22,25 @@ pub(crate) struct HandoverArgs {
     pub(crate) accept_vault_identity: bool,
     #[command(flatten)]
     pub(crate) settle: SettleArgs,
+    /// Hand this authority over by Jobs in the cluster of its witnesses, one for each identity, and follow them.
+    ///
+    /// The Jobs of `manifests/vault`: one of the account `regent-handover-AUTHORITY` plans and, once that is approved, hands
+    /// over; one of `regent-refresh-AUTHORITY` has Argo CD compare again while it waits; one of `regent-verify-AUTHORITY`
+    /// looks at everything afterwards. Keys, tokens and configuration are the Secrets and ConfigMaps of these manifests. The
+    /// exit code is that of the Job which ended it. Interrupted, the Jobs go on, and the same command follows them again.
+    #[arg(long, value_name = "AUTHORITY", value_parser = AuthorityName::parse, group = "git_credential", help_heading = "Jobs")]
+    #[arg(conflicts_with_all = ["identities", "passphrase_file", "store", "target_context", "auth", "token_file", "role", "jwt_file"])]
+    #[arg(conflicts_with_all = ["git_ca_file", "ssh_key_file", "print_policy"])]
+    pub(crate) in_cluster: Option<AuthorityName>,
+    /// The image of the Jobs; by default `regent`, as the manifests have it.
+    #[arg(long, value_name = "IMAGE", requires = "in_cluster", help_heading = "Jobs")]
+    pub(crate) image: Option<String>,
+    /// Once it is settled, remove the Secrets with keys that Argo CD's repo-server mounts for this authority.
+    ///
+    /// Front doors need none any more. Refused where another authority's rule, or another program, has one of them too, and where
+    /// that is not known. With `--plan` it is told, with `--print-policy` the rights for it are printed. Keep the offline root.
+    #[arg(long, help_heading = "Decisions")]
+    pub(crate) retire_keys: bool,
     /// Print what has to be created first in Vault and in the cluster, as commands, and ask nobody.
     ///
     /// Policies, roles and rights with the names of this root. `--vault-auth` chooses the login; keys and a store are not needed.
@@ -29,6 +50,10 @@ pub(crate) struct HandoverArgs {
     /// Bind the login to the account `regent-handover-NAME` that has this uid, and not to whatever is called so.
     #[arg(long, value_name = "UID", value_parser = uid, requires = "print_policy", help_heading = "Policy")]
     pub(crate) service_account_uid: Option<String>,
+    /// An Application that the account `regent-refresh-NAME` may refresh (repeatable).
+    #[arg(long = "application", value_name = "NAMESPACE/NAME", value_parser = super::settle::application)]
+    #[arg(requires = "print_policy", help_heading = "Policy")]
+    pub(crate) applications: Vec<ApplicationName>,
 }
 
 /// A run that brings values from a commit to Vault, by a plan that somebody agreed to.
@@ -75,4 +100,7 @@ Examples:
   regent handover --repo https://git.example/infra.git --git-token-file git-token --revision main --path clusters/prod \\
     -i root.txt --context prod --vault-auth jwt --vault-role regent-handover --vault-jwt-file ci-token --yes
   regent handover --revision $(git rev-parse HEAD) --path clusters/prod --print-policy --vault-auth kubernetes \\
-    --service-account-uid $(kubectl -n regent-system get serviceaccount regent-handover-prod -o jsonpath={.metadata.uid})";
+    --service-account-uid $(kubectl -n regent-system get serviceaccount regent-handover-prod -o jsonpath={.metadata.uid}) \
+    --application argocd/bootstrap
+  regent handover --in-cluster prod --image registry.example/regent:0.1.0 --context prod \
+    --repo https://git.example/infra.git --revision main --path clusters/prod    plans, asks, hands over, verifies";

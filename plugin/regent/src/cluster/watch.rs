@@ -173,7 +173,7 @@ impl Events {
              &allowWatchBookmarks=true"
         );
         let body = cluster.stream(&format!("{collection}?{query}")).await?;
-        Ok(Self { body, lines: Lines::default() })
+        Ok(Self { body, lines: Lines::of("an event of a watch", MAX_LINE_BYTES) })
     }
 
     /// The next event; `None` where the watch ended.
@@ -213,20 +213,26 @@ fn event(line: &[u8]) -> Result<Event, ClusterError> {
 }
 
 /// Cuts a stream into lines.
-#[derive(Default)]
-struct Lines {
+pub(super) struct Lines {
+    /// What a line is, and how many bytes one may have.
+    what: &'static str,
+    longest: usize,
     buffer: Vec<u8>,
     /// Bytes at its start that hold no end of a line.
     searched: usize,
 }
 
 impl Lines {
-    fn push(&mut self, bytes: &[u8]) {
+    pub(super) fn of(what: &'static str, longest: usize) -> Self {
+        Self { what, longest, buffer: Vec::new(), searched: 0 }
+    }
+
+    pub(super) fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
     /// The next whole line, without its end.
-    fn next(&mut self) -> Result<Option<Vec<u8>>, ClusterError> {
+    pub(super) fn next(&mut self) -> Result<Option<Vec<u8>>, ClusterError> {
         let end = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n');
         match end {
             Some(end) => {
@@ -236,14 +242,19 @@ impl Lines {
                 self.searched = 0;
                 Ok(Some(line))
             }
-            None if self.buffer.len() > MAX_LINE_BYTES => {
-                Err(ClusterError::Status { status: 200, message: "an event of a watch is too long".to_owned() })
+            None if self.buffer.len() > self.longest => {
+                Err(ClusterError::Status { status: 200, message: format!("{} is too long", self.what) })
             }
             None => {
                 self.searched = self.buffer.len();
                 Ok(None)
             }
         }
+    }
+
+    /// What stands behind the last end of a line, once no more comes.
+    pub(super) fn rest(self) -> Option<Vec<u8>> {
+        Some(self.buffer).filter(|rest| !rest.is_empty())
     }
 }
 
@@ -252,7 +263,7 @@ mod tests {
     use super::*;
 
     fn lines(pieces: &[&str]) -> Vec<String> {
-        let mut lines = Lines::default();
+        let mut lines = Lines::of("a line", MAX_LINE_BYTES);
         let mut found = Vec::new();
         for piece in pieces {
             lines.push(piece.as_bytes());
@@ -272,7 +283,7 @@ mod tests {
 
     #[test]
     fn a_line_without_end_is_given_up() {
-        let mut lines = Lines::default();
+        let mut lines = Lines::of("a line", MAX_LINE_BYTES);
         let piece = vec![b'x'; 1 << 20];
         let refused = (0..8).any(|_| {
             lines.push(&piece);

@@ -245,7 +245,8 @@ fn with_session<T: Send>(
         problem: Mutex::default(),
     });
     let talked = std::thread::scope(|threads| {
-        let talking = threads.spawn(|| {
+        // The session ends there too: an asynchronous caller may not give a runtime back.
+        let talking = threads.spawn(move || {
             SESSION.set(Some(Arc::clone(&session)));
             let talked = talk(&session);
             SESSION.set(None);
