@@ -2,12 +2,14 @@
 
 mod handover;
 mod import;
+mod retire;
 mod settle;
 mod verify;
 
 pub(crate) use self::handover::{HandoverArgs, RunArgs};
 pub(crate) use self::import::ImportArgs;
-pub(crate) use self::settle::SettleArgs;
+pub(crate) use self::retire::RetireArgs;
+pub(crate) use self::settle::{ProofArg, SettleArgs, application};
 pub(crate) use self::verify::VerifyArgs;
 use crate::config::{self, ENVIRONMENT, REGENT_CONFIG};
 use crate::failure::EXIT_CODES;
@@ -103,6 +105,13 @@ pub(crate) enum Command {
     /// and counts are told, never values.
     #[command(after_long_help = verify::EXAMPLES)]
     Verify(Box<VerifyArgs>),
+    /// Tell the steps to leave, in order, and which of them is next.
+    ///
+    /// Once a handover is settled: what of regent is still in Git, in Argo CD and in the cluster, what to type for each, and what
+    /// follows. A step is offered only where all before it are done, so that nothing live is lost at any point: Secrets stay,
+    /// and rotation goes on. It changes nothing itself.
+    #[command(after_long_help = retire::EXAMPLES)]
+    Retire(Box<RetireArgs>),
     /// Let Git rule again after Vault was lost: raise the epoch. For break-glass.
     ///
     /// Only where regent.yaml asks for it in a commit: `epoch` raised by one, `supersedes` the handover that rules. Refused
@@ -192,12 +201,12 @@ pub(crate) struct SourceArgs {
 pub(crate) struct GitArgs {
     /// `https`: a file with a token, or with the password of `--git-username`.
     #[arg(id = "git_token_file", long = "git-token-file", value_name = "FILE", value_hint = ValueHint::FilePath)]
-    #[arg(requires = "repo", help_heading = "Git")]
+    #[arg(requires = "repo", group = "git_credential", help_heading = "Git")]
     pub(crate) token_file: Option<PathBuf>,
     /// `https`: the user whose password or token that is; without it the token is sent as a bearer token.
     ///
     /// GitHub takes `x-access-token`, GitLab `oauth2`.
-    #[arg(id = "git_username", long = "git-username", value_name = "NAME", requires = "git_token_file")]
+    #[arg(id = "git_username", long = "git-username", value_name = "NAME", requires = "git_credential")]
     #[arg(help_heading = "Git")]
     pub(crate) username: Option<String>,
     /// `https`: CA certificates (PEM) instead of the system's.
@@ -513,6 +522,8 @@ pub(crate) struct VaultArgs {
     #[arg(long = "vault-auth", value_enum, value_name = "METHOD", default_value = "token")]
     pub(crate) auth: VaultAuthArg,
     /// A file with a token; for `approle` with the token that wraps the secret id.
+    ///
+    /// Each run of `approle` uses such a token up, with `--plan` too. A run without `--plan` shows its plan as well, and asks.
     #[arg(long = "vault-token-file", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) token_file: Option<PathBuf>,
     /// The role to log in with; for `approle` its id.
@@ -770,6 +781,7 @@ impl Cli {
             Command::Handover(args) => Some(&mut args.run.store.config),
             Command::Import(args) => Some(&mut args.run.store.config),
             Command::Verify(args) => Some(&mut args.store.config),
+            Command::Retire(args) => Some(&mut args.store.config),
             Command::Rebootstrap(args) => Some(&mut args.store.config),
             Command::Restore(args) => Some(&mut args.store.config),
             Command::Refresh(args) => Some(&mut args.config),

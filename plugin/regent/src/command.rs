@@ -13,12 +13,13 @@ mod rebootstrap;
 mod refresh;
 mod render;
 mod restore;
+mod retire;
 mod root;
 mod serve;
 mod status;
 mod verify;
 
-pub(crate) use self::handover::HandoverStop;
+pub(crate) use self::handover::{HandoverStop, JobStop};
 pub(crate) use self::import::ImportStop;
 use crate::cli::{Cli, Command};
 use crate::failure::Failure;
@@ -81,6 +82,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Handover(args) => handover::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Retire(args) => retire::run(&args),
         Command::Rebootstrap(args) => rebootstrap::run(&args),
         Command::Restore(args) => restore::run(&args),
         Command::Refresh(args) => refresh::run(&args),

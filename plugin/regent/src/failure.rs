@@ -1,7 +1,7 @@
 //! Every failure once: exit code, stable name, public sentence, way out. The only file that knows codes.
 
 use crate::cluster::ClusterError;
-use crate::command::{HandoverStop, ImportStop};
+use crate::command::{HandoverStop, ImportStop, JobStop};
 use crate::source::git::{RemoteProblem, SignatureProblem};
 use crate::source::tar::UploadProblem;
 use regent_core::authority::{AuthorityRefusal, Rule};
@@ -11,6 +11,7 @@ use regent_core::handover::plan::PlanRefusal;
 use regent_core::import::ImportRefusal;
 use regent_core::rebootstrap::RebootstrapRefusal;
 use regent_core::restore::RestoreRefusal;
+use regent_core::retire::RetireRefusal;
 use regent_core::rules::RuleRefusal;
 use regent_core::{DocumentProblem, Refusal};
 use regent_sops::IdentityProblem;
@@ -93,6 +94,18 @@ pub(crate) enum Failure {
         /// What helps.
         way_out: String,
     },
+    /// `init` with an epoch that comes after a loss, by somebody who may not decide that.
+    #[error("the API server {address} lets nobody begin with epoch {epoch}: {problem}")]
+    LaterEpoch {
+        /// The API server's address.
+        address: String,
+        /// What regent.yaml says.
+        epoch: u32,
+        /// What the API server said.
+        problem: String,
+        /// The command that goes on.
+        way_out: String,
+    },
     /// `rebootstrap` does not raise the epoch.
     #[error("{refusal}")]
     Rebootstrap {
@@ -117,11 +130,29 @@ pub(crate) enum Failure {
         /// The command that goes on.
         way_out: String,
     },
+    /// `handover --in-cluster` does not make its Jobs, or follow them to their end.
+    #[error("{stop}")]
+    Job {
+        /// Why.
+        stop: Box<JobStop>,
+        /// Whether Vault rules already.
+        has_moved: bool,
+        /// The command that goes on.
+        way_out: String,
+    },
     /// `import` stops where it is, and nothing is lost.
     #[error("{stop}")]
     Import {
         /// Why.
         stop: Box<ImportStop>,
+        /// The command that goes on.
+        way_out: String,
+    },
+    /// `retire` is not for this root, or not yet.
+    #[error("{refusal}")]
+    Retire {
+        /// Why.
+        refusal: RetireRefusal,
         /// The command that goes on.
         way_out: String,
     },
@@ -297,7 +328,9 @@ pub(crate) enum Code {
     Record,
     OtherPlace,
     Unmirrored,
+    Job,
     Import,
+    Retire,
     Config,
     Files,
     Object,
@@ -465,10 +498,13 @@ impl Failure {
             return problem.way_out();
         }
         if let Self::NotReady { way_out, .. }
+        | Self::LaterEpoch { way_out, .. }
         | Self::Rebootstrap { way_out, .. }
         | Self::Restore { way_out, .. }
         | Self::Handover { way_out, .. }
+        | Self::Job { way_out, .. }
         | Self::Import { way_out, .. }
+        | Self::Retire { way_out, .. }
         | Self::FromVault { way_out, .. } = self
         {
             return way_out.clone();
@@ -504,10 +540,13 @@ impl Failure {
             Self::Git { .. } => (Code::Git, Exit::Usage),
             Self::Signature { .. } => (Code::Signature, Exit::Refused),
             Self::NotReady { .. } => (Code::NotReady, Exit::Refused),
+            Self::LaterEpoch { .. } => (Code::Denied, Exit::Refused),
             Self::Rebootstrap { refusal, .. } => of_rebootstrap(refusal),
             Self::Restore { refusal, .. } => of_restore(refusal),
             Self::Handover { stop, .. } => of_handover(stop),
+            Self::Job { stop, has_moved, .. } => of_job(stop, *has_moved),
             Self::Import { stop, .. } => of_import(stop),
+            Self::Retire { refusal, .. } => of_retire(refusal),
             Self::FromVault { stop, .. } => of_vault(stop),
             Self::Exists { .. } => (Code::Exists, Exit::Refused),
             Self::Closed { .. } => (Code::Closed, Exit::Refused),
@@ -679,18 +718,45 @@ fn of_handover(stop: &HandoverStop) -> (Code, Exit) {
             Stop::OtherTree { .. } | Stop::NotMirrored { .. } => Code::Unmirrored,
             Stop::NotPlanned => Code::Plan,
         },
+        HandoverStop::Moved { .. } => Code::OtherPlace,
         HandoverStop::Plan(PlanRefusal::Conflicts { .. }) => Code::Conflict,
         HandoverStop::Plan(_) | HandoverStop::NoPlace | HandoverStop::OtherPlace { .. } => Code::Plan,
         HandoverStop::Vault { .. } => Code::Vault,
         HandoverStop::Preflight(_) | HandoverStop::NotReadBack(_) => Code::Preflight,
         HandoverStop::NotApproved { .. } | HandoverStop::Declined => Code::Approval,
+        HandoverStop::Undone(_) => Code::Moved,
         HandoverStop::Slipped { .. } => Code::Changed,
         HandoverStop::Interrupted => Code::Interrupted,
+        HandoverStop::KeysInUse(_) => Code::Retire,
         HandoverStop::MaybeRecorded(_) | HandoverStop::NotMirrored { .. } | HandoverStop::NotSettled(_) => {
             Code::Unmirrored
         }
     };
     (code, exit)
+}
+
+fn of_job(stop: &JobStop, has_moved: bool) -> (Code, Exit) {
+    match stop {
+        JobStop::NotReady(_) | JobStop::NotAllowed(_) => (Code::Job, Exit::Refused),
+        JobStop::Contradicted(_) => (Code::Record, Exit::Person),
+        // A Job may have written the record, or still write it.
+        JobStop::Busy(_)
+        | JobStop::Stuck { .. }
+        | JobStop::NoCode { .. }
+        | JobStop::NoPlan(_)
+        | JobStop::Lost { .. }
+        | JobStop::Interrupted(_) => (Code::Job, if has_moved { Exit::Underway } else { Exit::Authority }),
+    }
+}
+
+fn of_retire(refusal: &RetireRefusal) -> (Code, Exit) {
+    match refusal {
+        RetireRefusal::GitRules => (Code::Retire, Exit::Refused),
+        RetireRefusal::NotSettled { .. } => (Code::Unmirrored, Exit::Underway),
+        RetireRefusal::Nothing => (Code::P5, Exit::Authority),
+        RetireRefusal::Unknown(_) => (Code::P1, Exit::Authority),
+        RetireRefusal::Disagree(_) => (Code::P1, Exit::Person),
+    }
 }
 
 fn of_import(stop: &ImportStop) -> (Code, Exit) {
@@ -810,7 +876,9 @@ impl Code {
         Self::Record,
         Self::OtherPlace,
         Self::Unmirrored,
+        Self::Job,
         Self::Import,
+        Self::Retire,
         Self::Config,
         Self::Files,
         Self::Object,
@@ -914,7 +982,7 @@ impl Code {
                 exits: &[Exit::Refused],
                 meaning: "`regent init` found a witness of this authority",
                 why: "Git rules once per epoch. Starting over beside an existing witness would give one secret two owners.",
-                way_out: "`regent status DIR` shows who rules; after a loss, see \"rebuilding\" in the documentation",
+                way_out: "`regent status DIR` shows who rules; with Vault's record alone, `--from-vault` begins there",
             },
             Self::Closed => Entry {
                 name: "closed",
@@ -1081,7 +1149,7 @@ impl Code {
             },
             Self::Moved => Entry {
                 name: "moved",
-                exits: &[Exit::Authority],
+                exits: &[Exit::Refused, Exit::Authority, Exit::Stopped],
                 meaning: "what a decision stood on changed before it was carried out",
                 why: "Somebody else was at work in the cluster or in Vault. What a person agreed to was something else.",
                 way_out: "run it again and read what it shows",
@@ -1184,7 +1252,7 @@ impl Code {
                 meaning: "the record was made for another Vault, cluster or root",
                 why: "A clone, a rebuilt cluster and a second cluster look alike. Which it is a person says, once, and it is \
                       appended to the record.",
-                way_out: "`--adopt ID` for a rebuilt cluster, `--accept-vault-identity` for the same Vault under another identity",
+                way_out: "`--adopt ID` for a rebuilt cluster, `--accept-vault-identity` for the same Vault elsewhere",
             },
             Self::Unmirrored => Entry {
                 name: "unmirrored",
@@ -1193,6 +1261,14 @@ impl Code {
                 why: "The record is what moves authority. What follows repeats until it is done, from any machine.",
                 way_out: "run `regent handover` again: it goes on from here",
             },
+            Self::Job => Entry {
+                name: "job",
+                exits: &[Exit::Refused, Exit::Authority, Exit::Underway],
+                meaning: "a Job of `regent handover --in-cluster` cannot be made, or followed to its end",
+                why: "Each identity has a Job of its own, which goes on without whoever follows it. What it lacks is named \
+                      before there is one; how one ended is told by its exit code, and without it is not known.",
+                way_out: "run the same command again: it follows what runs, and makes what ended anew",
+            },
             Self::Import => Entry {
                 name: "import",
                 exits: &[Exit::Refused, Exit::Authority],
@@ -1200,6 +1276,14 @@ impl Code {
                 why: "What is in the list is Vault's already, and what Git rules is handed over with everything else. The list \
                       in the authority's status takes 256 documents.",
                 way_out: "name the document and a commit that has it; `regent status` shows who rules",
+            },
+            Self::Retire => Entry {
+                name: "retire",
+                exits: &[Exit::Refused, Exit::Authority],
+                meaning: "what regent is made of goes only after a settled handover, and only what nobody else needs",
+                why: "Before Settled an old value can still come back, and the doors, the keys and the lock are what keeps that from \
+                      happening. A key that another authority's rule names still opens its documents.",
+                way_out: "`regent status` shows who rules; `regent handover` goes on until it is settled",
             },
             Self::Config => Entry {
                 name: "config",
@@ -1450,12 +1534,26 @@ mod tests {
             Failure::Exists { name: "prod".to_owned(), witness: "git(1)".to_owned() },
             Failure::Plugin { message: "no".to_owned() },
             Failure::Usage("no".to_owned()),
+            undone(),
+            Failure::Import { stop: Box::new(ImportStop::Handover(HandoverStop::Undone(64))), way_out: String::new() },
             Failure::Bug,
         ];
         for failure in failures {
             let (code, exit) = failure.verdict();
             assert!(code.entry().exits.contains(&exit), "{failure}");
         }
+    }
+
+    fn undone() -> Failure {
+        Failure::Handover { stop: Box::new(HandoverStop::Undone(16)), way_out: String::new() }
+    }
+
+    /// Whoever undoes each step is somebody else, and nothing of regent's is wrong.
+    #[test]
+    fn a_run_that_is_undone_again_and_again_is_no_bug() {
+        let failure = undone();
+        assert_eq!((failure.verdict().0.entry().name, failure.exit()), ("moved", Exit::Stopped));
+        assert!(failure.to_string().contains("after 16 steps") && failure.to_string().contains("somebody else"));
     }
 
     #[test]

@@ -10,12 +10,18 @@
 //! writer wins, and the witnesses are copied from the record. A run that is cut off leaves a state that the next one knows.
 
 pub(super) mod approval;
+mod clock;
+mod conflicts;
 mod copies;
 mod freeze;
+mod in_cluster;
+pub(super) mod keys;
 pub(super) mod mirror;
+mod place;
 mod policy;
-mod preflight;
+pub(super) mod preflight;
 mod report;
+mod rights;
 pub(super) mod settle;
 mod stop;
 pub(super) mod vault;
@@ -24,9 +30,8 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use regent_core::Refusal;
-use regent_core::authority::{self, AuthorityRefusal, Place, Ruling};
-use regent_core::bootstrap::VaultPlace;
-use regent_core::evidence::{DocumentList, Evidence, Holder, Mirror, Reading, WitnessedVault};
+use regent_core::authority::{self, Place, Ruling};
+use regent_core::evidence::{AuthorityWitness, DocumentList, Evidence, Holder, Mirror};
 use regent_core::handover::decide::{Facts, Git, Leave, OtherVault, RecordKey, Step, Stop, decide, epoch_to_read};
 use regent_core::handover::plan::{Draft, Plan, PlanRefusal, Target};
 use regent_core::handover::record::{KeyNow, Marked, Record, Site};
@@ -36,8 +41,14 @@ use regent_core::verify::not_replaced;
 use regent_sops::Keyring;
 
 use self::approval::Asked;
+pub(super) use self::conflicts::conflicting;
+pub(crate) use self::in_cluster::JobStop;
+use self::keys::RetireKeys;
 use self::mirror::Keeper;
+use self::place::At;
+pub(super) use self::place::place_of;
 pub(crate) use self::stop::HandoverStop;
+use self::stop::Problems;
 pub(super) use self::stop::stopped;
 use self::vault::InVault;
 use super::root::Root;
@@ -54,6 +65,9 @@ pub(super) fn run(args: &HandoverArgs) -> Result<ExitCode, Failure> {
     if args.print_policy {
         return policy::print(args);
     }
+    if let Some(authority) = &args.in_cluster {
+        return in_cluster::run(args, authority);
+    }
     let login = vault::login(&args.run.vault)?;
     let adopt = args.adopt.as_deref().map(HandoverId::parse).transpose();
     let adopt = adopt.map_err(|bad| Failure::Usage(bad.to_string()))?;
@@ -61,6 +75,9 @@ pub(super) fn run(args: &HandoverArgs) -> Result<ExitCode, Failure> {
     block_on(unless_interrupted(Box::pin(async {
         let root = Root::of_run("regent handover", &args.run).await?;
         let keeper = Keeper::of(&root, args.run.target_context.as_ref()).await?;
+        if args.retire_keys && keeper.clusters().is_none() {
+            return Err(Failure::Usage("`--retire-keys` is for an authority in a cluster".to_owned()));
+        }
         let evidence = keeper.evidence(&root).await?;
         recorded = Recorded::by(&evidence.holder());
         from(args, &root, &keeper, evidence, adopt, login, &mut recorded).await
@@ -78,42 +95,24 @@ async fn from(
     login: Login,
     recorded: &mut Recorded,
 ) -> Result<ExitCode, Failure> {
+    let other_vault = if args.accept_vault_identity { OtherVault::Accepted } else { OtherVault::Refused };
     // Nothing goes to an address in Git that nobody vouches for.
-    let place = place_of(root, &evidence)?;
-    let vault = InVault::connect(&place, login, &args.run.vault, args.concurrency)?;
-    let asked = async |site: &Site| {
-        let vault = &vault;
-        let mut run = Run { args, root, keeper, vault, site, adopt, recorded, written: None, approved: None };
-        run.finish(evidence).await
-    };
-    vault.at(&place, keeper.clusters(), args.run.allow_ephemeral_storage, asked).await
-}
-
-/// The place in Vault: `regent.yaml` and the witnesses say the same, or nothing is done. Where certainly no witness is, the
-/// commit that a person named is all there is; without a record there nothing is done either.
-pub(super) fn place_of(root: &Root, evidence: &Evidence) -> Result<WitnessedVault, Failure> {
-    let epoch = match evidence.holder() {
-        Holder::Git { epoch, .. } | Holder::Vault { epoch, .. } => Some(epoch),
-        Holder::None => None,
-        Holder::Disagree(why) => return Err(Refusal::from(AuthorityRefusal::Disagree { why }).into()),
-        Holder::Unreadable(why) => return Err(Refusal::from(AuthorityRefusal::Unreadable { why }).into()),
-    };
-    let Some(VaultPlace { address, namespace, mount, prefix }) = root.bootstrap.vault.clone() else {
-        return Err(stopped(HandoverStop::NoPlace));
-    };
-    let written = WitnessedVault { address, namespace, mount, prefix };
-    let Some(epoch) = epoch else { return Ok(written) };
-    let recorded = match (&evidence.authority, evidence.handovers.get(&epoch)) {
-        (Reading::Present(authority), _) => authority.vault.clone(),
-        (Reading::Absent | Reading::Unreadable(_), Some(Reading::Present(witness))) => {
-            witness.authority.as_ref().and_then(|authority| authority.vault.clone())
-        }
-        (Reading::Absent | Reading::Unreadable(_), Some(Reading::Absent | Reading::Unreadable(_)) | None) => None,
-    };
-    if recorded.as_ref() == Some(&written) {
-        return Ok(written);
+    let at = place::at(place::written(root).as_ref(), &evidence, other_vault)?;
+    if let (At::Moved(_), false) = (&at, args.run.plan) {
+        place::try_to_note(keeper, &evidence).await?;
     }
-    Err(stopped(HandoverStop::OtherPlace { recorded, written }))
+    let vault = InVault::connect(at.place(), login, &args.run.vault, args.concurrency)?;
+    let act = async |site: &Site| {
+        let (vault, at) = (&vault, &at);
+        let mut run =
+            Run { args, root, keeper, vault, site, at, adopt, other_vault, recorded, written: None, approved: None };
+        let outcome = run.finish(evidence).await;
+        if args.run.plan && args.retire_keys {
+            RetireKeys { keeper, root, output: args.run.output }.plan().await?;
+        }
+        outcome
+    };
+    vault.at(at.place(), keeper.clusters(), args.run.allow_ephemeral_storage, act).await
 }
 
 /// What is known of the record, for whoever is told how it ended.
@@ -164,7 +163,9 @@ struct Run<'a> {
     keeper: &'a Keeper,
     vault: &'a InVault,
     site: &'a Site,
+    at: &'a At,
     adopt: Option<HandoverId>,
+    other_vault: OtherVault,
     recorded: &'a mut Recorded,
     /// The record that this run wrote, and its copies as it read them back.
     written: Option<Written>,
@@ -212,19 +213,23 @@ impl Run<'_> {
                 name: &self.root.bootstrap.name,
                 git: Some(git),
                 holder: &holder,
-                authority: evidence.authority.present(),
+                authority: self.authority(&evidence),
                 record: &record,
                 site: self.site,
                 adopt: self.adopt.as_ref(),
-                other_vault: if self.args.accept_vault_identity { OtherVault::Accepted } else { OtherVault::Refused },
+                other_vault: self.other_vault,
             });
             match self.copied_too(decided.map_err(refused)?).await? {
                 Step::Done(marked) => {
+                    if let (At::Moved(place), false) = (self.at, self.args.run.plan) {
+                        place::note(self.keeper, &marked, place).await?;
+                        output::note(format_args!("Vault is asked at {place} from now on"));
+                    }
                     let is_adopted = matches!(&record, RecordKey::Present(found) if found.adopted.is_some());
                     if is_adopted && !self.args.run.plan {
                         self.replaced(&marked.record).await?;
                     }
-                    return self.done(&marked).await;
+                    return self.done(&marked, is_adopted).await;
                 }
                 // What is under way is told and not touched.
                 step if self.args.run.plan && !matches!(step, Step::Copy(_)) => {
@@ -256,7 +261,17 @@ impl Run<'_> {
             }
             evidence = self.keeper.evidence(self.root).await?;
         }
-        Err(Failure::Bug)
+        Err(stopped(HandoverStop::Undone(MOST_STEPS)))
+    }
+
+    /// The Authority that the witnesses have to stay like. Where Vault moved before both of them were written, the one that is
+    /// missing is made as the other says, which is final, and not as Vault is asked now.
+    fn authority<'e>(&self, evidence: &'e Evidence) -> Option<&'e AuthorityWitness> {
+        let left = match self.at {
+            At::Moved(_) => evidence.left_by_the_handover(),
+            At::Recorded(_) => None,
+        };
+        left.filter(|left| left.clusters == self.site.clusters).or(evidence.authority.present())
     }
 
     /// In a hub both witnesses may say so while the copy beside the Secrets does not: a run was stopped between them.
@@ -316,12 +331,7 @@ impl Run<'_> {
             let told = report::Planned { plan: &plan, changes: &self.root.last_changes(&plan)?, keeper: self.keeper };
             output::text(&told.to_text(self.args.run.output))?;
         }
-        plan.conflicts().map_err(planned)?;
-        recipients(self.root, |_| true)?;
-        let record = KeyPath::record(&plan.name, plan.epoch).map_err(|problem| self.vault.failed(problem))?;
-        self.vault.preflight(&plan, record).await?;
-        let unguarded = self.keeper.preflight(self.root, &plan, &self.args.settle).await?;
-        self.keeper.stands_still(self.root, &plan.documents()).await?;
+        let unguarded = self.preflight(&plan).await?;
         if self.args.run.plan {
             return Ok(false);
         }
@@ -358,10 +368,23 @@ impl Run<'_> {
         Ok(true)
     }
 
+    /// Everything that would fail later, on both sides, told at once. Gives the live Secrets that are to be guarded.
+    async fn preflight(&self, plan: &Plan) -> Result<Vec<SecretName>, Failure> {
+        self.vault.tell_of_its_clock();
+        let record = KeyPath::record(&plan.name, plan.epoch).map_err(|problem| self.vault.failed(problem))?;
+        let mut problems = Problems::default();
+        problems.of(plan.conflicts().map_err(|refusal| conflicting(refusal, &self.site.vault.place)))?;
+        problems.of(recipients(self.root, |_| true))?;
+        problems.of(self.vault.preflight(plan, record).await)?;
+        let unguarded = problems.of(self.keeper.preflight(self.root, plan, &self.args.settle).await)?;
+        problems.of(self.keeper.stands_still(self.root, &plan.documents()).await)?;
+        problems.end(unguarded.unwrap_or_default())
+    }
+
     /// Whether another run handed over meanwhile. A copy that differs is no conflict then, but a value that was rotated
     /// since.
     async fn overtaken(&self, holder: &Holder, failure: &Failure) -> bool {
-        matches!(failure, Failure::Handover { stop, .. } if stop.is_about_copies())
+        matches!(failure, Failure::Handover { stop, .. } if stop.may_be_of_another_run())
             && matches!(self.record(holder).await, Ok(RecordKey::Present(_)))
     }
 
@@ -388,11 +411,16 @@ impl Run<'_> {
     }
 
     /// Both witnesses say so.
-    async fn done(&self, marked: &Marked) -> Result<ExitCode, Failure> {
+    async fn done(&mut self, marked: &Marked, is_adopted: bool) -> Result<ExitCode, Failure> {
         output::text(&report::done(marked, self.args.run.output))?;
-        settle::settle(self.keeper, self.root, self.args, marked).await?;
-        if !self.args.run.plan {
-            output::text(&report::closed(marked, self.args.run.output))?;
+        settle::settle(self.keeper, self.root, self.args, marked, is_adopted.then_some(&*self)).await?;
+        *self.recorded = Recorded::Mirrored(marked.record.handover.clone());
+        if self.args.run.plan {
+            return Ok(ExitCode::SUCCESS);
+        }
+        output::text(&report::closed(marked, self.args.run.output))?;
+        if self.args.retire_keys {
+            RetireKeys { keeper: self.keeper, root: self.root, output: self.args.run.output }.remove().await?;
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -28,7 +28,7 @@ pub(super) use self::list::{in_vault, mirror};
 use super::handover::approval::Asked;
 use super::handover::mirror::Keeper;
 use super::handover::vault::{InVault, login};
-use super::handover::{HandoverStop, place_of, planned, recipients, refused, stopped};
+use super::handover::{HandoverStop, conflicting, place_of, planned, recipients, refused, stopped};
 use super::root::{Root, typed_with};
 use super::{refresh, unless_interrupted};
 use crate::cli::{ImportArgs, ReportOutputArg};
@@ -150,7 +150,7 @@ impl Run<'_> {
             }
             evidence = self.keeper.evidence(self.root).await?;
         }
-        Err(Failure::Bug)
+        Err(stopped(HandoverStop::Undone(MOST_STEPS)))
     }
 
     /// The record that the witnesses agree with; whatever else there is to do about a handover is not done here.
@@ -209,8 +209,9 @@ impl Run<'_> {
         if !is_approved {
             output::text(&self.planned(&plan, entry, &key, &digest))?;
         }
-        plan.conflicts().map_err(planned)?;
+        plan.conflicts().map_err(|refusal| conflicting(refusal, &self.site.vault.place))?;
         recipients(self.root, |file| *file == entry.file)?;
+        self.vault.tell_of_its_clock();
         self.vault.preflight(&plan, key.clone()).await?;
         list::try_to_mirror(self.keeper, &record.name).await?;
         if self.args.run.plan {
@@ -316,15 +317,12 @@ impl Run<'_> {
         };
         match self.args.run.output {
             ReportOutputArg::Human => format!(
-                "authority  {}, epoch {}\nfrom       commit {}, {}\nto         {} {}/{}\nwitnesses  {}\ndocument   {} {}, \
+                "authority  {}, epoch {}\nfrom       commit {}, {}\nto         {place}\nwitnesses  {}\ndocument   {} {}, \
                  {class}, {}\nkeys       {}\nin vault   {}: {state}\nentry      {key}\nplan       {digest}\n",
                 plan.name,
                 plan.epoch,
                 plan.commit,
                 plan.root.as_deref().unwrap_or("."),
-                place.address,
-                place.mount,
-                place.prefix,
                 self.keeper.name(),
                 entry.kind,
                 entry.name,
@@ -374,6 +372,11 @@ impl Progress {
                         "`regent handover` with the same options says what a person decides, and completes what is missing"
                             .to_owned()
                     }
+                    HandoverStop::Moved { .. } => {
+                        "if this Vault is the same one and moved there: `regent handover --accept-vault-identity` with the same \
+                         options; else put `vault` in regent.yaml back"
+                            .to_owned()
+                    }
                     HandoverStop::Plan(_)
                     | HandoverStop::NoPlace
                     | HandoverStop::OtherPlace { .. }
@@ -382,10 +385,12 @@ impl Progress {
                     | HandoverStop::Declined
                     | HandoverStop::Vault { .. }
                     | HandoverStop::Interrupted
+                    | HandoverStop::Undone(_)
                     | HandoverStop::NotReadBack(_)
                     | HandoverStop::MaybeRecorded(_)
                     | HandoverStop::NotSettled(_)
-                    | HandoverStop::Slipped { .. } => way_out,
+                    | HandoverStop::Slipped { .. }
+                    | HandoverStop::KeysInUse(_) => way_out,
                 };
                 Failure::Import { stop: Box::new(ImportStop::Handover(*why)), way_out }
             }

@@ -155,9 +155,7 @@ fn witnessed_vault(bootstrap: &Bootstrap) -> Option<WitnessedVault> {
 
 /// What was found and what will be written.
 fn plan(witness: &AuthorityWitness, folder: &Path, is_new: bool) -> String {
-    let vault = witness.vault.as_ref().map_or("not named in regent.yaml".to_owned(), |vault| {
-        format!("{} {}/{}", vault.address, vault.mount, vault.prefix)
-    });
+    let vault = witness.vault.as_ref().map_or("not named in regent.yaml".to_owned(), ToString::to_string);
     let root = witness.root.as_deref().unwrap_or("a folder outside a repository");
     let supersedes = witness.supersedes.as_ref().map_or(String::new(), |handover| format!(", supersedes {handover}"));
     let store = if is_new { " (will be made)" } else { "" };

@@ -98,6 +98,8 @@ impl Typed {
 /// Everything that was looked at.
 struct Seen {
     evidence: Evidence,
+    /// The Authority in another cluster's target, where it could be read.
+    copy: Option<AuthorityWitness>,
     vault: VaultSays,
     deliveries: Vec<Delivery>,
     secrets: BTreeMap<SecretName, Live>,
@@ -110,6 +112,7 @@ impl Seen {
         let evidence = witness::read(&connected.witnesses, &root.bootstrap.name, &[root.bootstrap.epoch]).await;
         let mut seen = Self {
             evidence,
+            copy: connected.copy(&root.bootstrap).await,
             vault: VaultSays::Silent("it was not asked".to_owned()),
             deliveries: Vec::new(),
             secrets: BTreeMap::new(),
@@ -155,6 +158,7 @@ impl Seen {
             place: &root.place(&self.evidence),
             evidence: &self.evidence,
             clusters: &connected.uids,
+            copy: self.copy.as_ref(),
             vault: &self.vault,
             abandoned: typed.abandoned.as_ref(),
             deliveries: &self.deliveries,
@@ -191,15 +195,12 @@ async fn ask_vault(root: &Root, evidence: &Evidence, holder: &Holder, typed: &Ty
     let (Holder::Vault { epoch, .. }, Some(token)) = (holder, &typed.token) else {
         return silent("no token was given to ask with (`--vault-token-file`)");
     };
-    let recorded = match (&evidence.authority, evidence.handovers.get(epoch)) {
-        (Reading::Present(authority), _) => authority.vault.as_ref(),
-        (Reading::Absent | Reading::Unreadable(_), Some(Reading::Present(witness))) => {
-            witness.authority.as_ref().and_then(|authority| authority.vault.as_ref())
-        }
-        (Reading::Absent | Reading::Unreadable(_), Some(Reading::Absent | Reading::Unreadable(_)) | None) => None,
+    let place = match evidence.place() {
+        Reading::Present(place) => place,
+        Reading::Absent => return silent("no witness names its place"),
+        Reading::Unreadable(why) => return silent(&format!("its place is not known: {why}")),
     };
-    let Some(place) = recorded else { return silent("no witness names its place") };
-    match vault::record(place, &root.bootstrap.name, *epoch, token).await {
+    match vault::record(&place, &root.bootstrap.name, *epoch, token).await {
         Ok(Record::Absent) => Ok(VaultSays::Absent),
         Ok(Record::Present(id)) => Ok(VaultSays::Present(id)),
         Err(Failure::Vault { address, problem }) => Ok(VaultSays::Silent(format!("{address}: {problem}"))),
@@ -342,7 +343,9 @@ fn refused(refusal: RebootstrapRefusal) -> Failure {
                 .to_owned()
         }
         RebootstrapRefusal::OtherCluster { .. } => {
-            "`--context` is the cluster of the witnesses, `--target-context` that of the Secrets".to_owned()
+            "`--context` is the cluster of the witnesses, `--target-context` that of the Secrets; a target that was rebuilt is \
+             taken over first, by `regent init --target-only`"
+                .to_owned()
         }
         RebootstrapRefusal::Mirror { .. } => {
             "`regent verify` writes it again from Vault's record; else group regent:break-glass corrects the Authority by hand"

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use regent_core::authority::{self, Recheck, Ruling};
 use regent_core::emit::{Encoding, Manifest};
-use regent_core::evidence::{Holder, Reading};
+use regent_core::evidence::{Evidence, Holder, Reading};
 use regent_core::name::{HandoverId, SecretName};
 use regent_core::restore::{self, Asked, Facts, Live, Permitted, RestoreRefusal, Stale, VaultCopy};
 use regent_core::{Refusal, render};
@@ -34,17 +34,8 @@ pub(super) fn run(args: &RestoreArgs) -> Result<ExitCode, Failure> {
             || witness::read(&connected.witnesses, &root.bootstrap.name, std::slice::from_ref(&root.bootstrap.epoch));
         let evidence = read().await;
         let (holder, place) = (evidence.holder(), root.place(&evidence));
-        let near = [root.bootstrap.epoch];
-        let copy = if connected.is_hub() {
-            witness::read(&connected.target, &root.bootstrap.name, &near).await.authority
-        } else {
-            Reading::Absent
-        };
-        let copy = match &copy {
-            Reading::Present(copy) => Some(copy),
-            Reading::Absent | Reading::Unreadable(_) => None,
-        };
-        let asked = Asked { clusters: &connected.uids, copy };
+        let copy = connected.copy(&root.bootstrap).await;
+        let asked = Asked { clusters: &connected.uids, copy: copy.as_ref() };
         let permitted = restore::permitted(&root.bootstrap, &place, &evidence, asked, &name).map_err(refused)?;
 
         // Opened, and held back until the decision.
@@ -55,7 +46,7 @@ pub(super) fn run(args: &RestoreArgs) -> Result<ExitCode, Failure> {
 
         let target = &connected.target;
         let exists = secrets::exists(target, &name).await.map_err(|problem| target.failure(problem))?;
-        let copy = vault_copy(&root, &permitted, &name, &manifest, token.as_ref()).await?;
+        let copy = vault_copy(&root, &evidence, &permitted, &name, &manifest, token.as_ref()).await?;
         let restoration = restore::decide(&Facts {
             bootstrap: &root.bootstrap,
             place: &place,
@@ -103,6 +94,7 @@ pub(super) fn run(args: &RestoreArgs) -> Result<ExitCode, Failure> {
 /// What Vault holds beside Git's values, at the place of the handover.
 async fn vault_copy(
     root: &Root,
+    evidence: &Evidence,
     permitted: &Permitted<'_>,
     name: &SecretName,
     manifest: &Manifest,
@@ -113,10 +105,12 @@ async fn vault_copy(
     }
     let silent = |why: &str| Ok(VaultCopy::Silent(why.to_owned()));
     let Some(token) = token else { return silent("no token was given to ask with (`--vault-token-file`)") };
-    let Some(place) = permitted.authority.and_then(|authority| authority.vault.as_ref()) else {
-        return silent("no witness names its place");
+    let place = match evidence.place() {
+        Reading::Present(place) => place,
+        Reading::Absent => return silent("no witness names its place"),
+        Reading::Unreadable(why) => return silent(&format!("its place is not known: {why}")),
     };
-    match vault::copy(place, name, token).await {
+    match vault::copy(&place, name, token).await {
         Ok(InVault::Absent) => Ok(VaultCopy::Absent),
         Ok(InVault::Deleted) => Ok(VaultCopy::Deleted),
         Ok(InVault::Present(Present { fields, .. })) => {

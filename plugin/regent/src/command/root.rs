@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use regent_core::Refusal;
 use regent_core::authority::{Place, Ruling};
 use regent_core::bootstrap::Bootstrap;
-use regent_core::evidence::{Clusters, Evidence, ListedDocument};
+use regent_core::evidence::{AuthorityWitness, Clusters, Evidence, ListedDocument, Reading};
 use regent_core::files::Files;
 use regent_core::handover::plan::Plan;
 use regent_core::handover::tree::{Slipped, encrypted_files, slipped_in};
@@ -19,7 +19,7 @@ use regent_sops::Limits;
 
 use super::render::{bootstrap_path, key_args, place_of};
 use crate::cli::{CommitArgs, KeyArgs, RunArgs, StoreArgs};
-use crate::cluster::{Access, Cluster, installation};
+use crate::cluster::{Access, Cluster, installation, witness};
 use crate::config;
 use crate::failure::Failure;
 use crate::keys::{self, Identities};
@@ -235,6 +235,17 @@ impl Connected {
             target: installation::uid(&target).await.map_err(|problem| target.failure(problem))?,
         };
         Ok(Self { witnesses, target, uids })
+    }
+
+    /// The copy of the Authority in a target that is another cluster than that of the witnesses, where it could be read.
+    pub(super) async fn copy(&self, bootstrap: &Bootstrap) -> Option<AuthorityWitness> {
+        if !self.is_hub() {
+            return None;
+        }
+        match witness::read(&self.target, &bootstrap.name, &[bootstrap.epoch]).await.authority {
+            Reading::Present(copy) => Some(copy),
+            Reading::Absent | Reading::Unreadable(_) => None,
+        }
     }
 
     /// Whether the Secrets are in another cluster than the witnesses.

@@ -1,5 +1,6 @@
 //! `regent status`: who rules, what each document is, and what opens what. Nothing is decrypted.
 
+mod account;
 mod cluster;
 mod report;
 

@@ -105,21 +105,20 @@ fn look(args: &VerifyArgs, name: &AuthorityName, root: Option<&Root>) -> Result<
 /// The place in Vault, by the witnesses alone: a revision that names another one moves nothing.
 fn place_of(name: &AuthorityName, evidence: &Evidence) -> Result<WitnessedVault, Failure> {
     let refused = |refusal: AuthorityRefusal| Err(Refusal::from(refusal).into());
-    let epoch = match evidence.holder() {
-        Holder::Git { epoch, .. } | Holder::Vault { epoch, .. } => epoch,
+    match evidence.holder() {
+        Holder::Git { .. } | Holder::Vault { .. } => {}
         Holder::None => return refused(AuthorityRefusal::NoAuthority { name: name.clone() }),
         Holder::Disagree(why) => return refused(AuthorityRefusal::Disagree { why }),
         Holder::Unreadable(why) => return refused(AuthorityRefusal::Unreadable { why }),
-    };
-    let of_authority = evidence.authority.present().and_then(|authority| authority.vault.clone());
-    let of_handover = match evidence.handovers.get(&epoch) {
-        Some(Reading::Present(witness)) => witness.authority.as_ref().and_then(|authority| authority.vault.clone()),
-        Some(Reading::Absent | Reading::Unreadable(_)) | None => None,
-    };
-    of_authority.or(of_handover).ok_or_else(|| {
-        let why = "no witness names a place in Vault: `regent init --move` tells the Authority".to_owned();
-        Refusal::from(AuthorityRefusal::Unreadable { why }).into()
-    })
+    }
+    match evidence.place() {
+        Reading::Present(place) => Ok(place),
+        Reading::Unreadable(why) => refused(AuthorityRefusal::Unreadable { why }),
+        Reading::Absent => {
+            let why = "no witness names a place in Vault: `regent init --move` tells the Authority".to_owned();
+            refused(AuthorityRefusal::Unreadable { why })
+        }
+    }
 }
 
 /// One run.
@@ -293,13 +292,16 @@ fn told(failure: Failure) -> Failure {
         | HandoverStop::Plan(_)
         | HandoverStop::NoPlace
         | HandoverStop::OtherPlace { .. }
+        | HandoverStop::Moved { .. }
         | HandoverStop::Slipped { .. }
         | HandoverStop::NotApproved { .. }
         | HandoverStop::Declined
         | HandoverStop::Interrupted
+        | HandoverStop::Undone(_)
         | HandoverStop::NotReadBack(_)
         | HandoverStop::MaybeRecorded(_)
         | HandoverStop::NotMirrored { .. }
-        | HandoverStop::NotSettled(_)) => Failure::Handover { stop: Box::new(stop), way_out },
+        | HandoverStop::NotSettled(_)
+        | HandoverStop::KeysInUse(_)) => Failure::Handover { stop: Box::new(stop), way_out },
     }
 }

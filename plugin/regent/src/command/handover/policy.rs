@@ -12,9 +12,11 @@ use std::time::SystemTime;
 
 use regent_core::Refusal;
 use regent_core::bootstrap::{Bootstrap, VaultPlace};
+use regent_core::handover::rights::{Policy, Rule, own_token};
 use regent_core::name::{AuthorityName, SecretName};
 use regent_core::render::Class;
 use regent_core::rules::{ArgoCd, ConfigLimits};
+use regent_core::settle::ApplicationName;
 use regent_core::survey::{SurveyedFile, survey};
 use regent_sops::{Keyring, Limits};
 use serde_json::{Value, json};
@@ -23,6 +25,7 @@ use super::super::root::quoted;
 use super::super::status::secret_name;
 use super::stop::{HandoverStop, stopped};
 use crate::cli::{HandoverArgs, ReportOutputArg, VaultAuthArg};
+use crate::cluster::doors::KEYS;
 use crate::cluster::rights::{self, HOME};
 use crate::config;
 use crate::failure::{Failure, one_line};
@@ -39,7 +42,9 @@ pub(super) fn print(args: &HandoverArgs) -> Result<ExitCode, Failure> {
         logins: LoginMethod::of(args)?,
         uid: args.service_account_uid.clone(),
         listed: Listed::of(files)?,
+        refreshed: args.applications.clone(),
         argocd,
+        retire_keys: args.retire_keys,
         bootstrap,
     };
     output::text(&match args.run.output {
@@ -77,21 +82,11 @@ struct Needed {
     /// That of the handover's `ServiceAccount`.
     uid: Option<String>,
     listed: Listed,
+    /// Applications that were named.
+    refreshed: Vec<ApplicationName>,
     argocd: ArgoCd,
-}
-
-/// A policy in Vault.
-struct Policy {
-    name: String,
-    /// Whose it is.
-    what: &'static str,
-    rules: Vec<Rule>,
-}
-
-/// What a policy allows at some paths, and why.
-struct Rule {
-    why: &'static str,
-    paths: Vec<(String, &'static [&'static str])>,
+    /// Whether it removes the keys, too.
+    retire_keys: bool,
 }
 
 /// A way to log in, and where it is mounted below `auth/`.
@@ -135,24 +130,7 @@ impl Needed {
         let copies = |of: &str| format!("{mount}/{of}/{prefix}/*");
         let records = |of: &str| format!("{mount}/{of}/regent/{name}/authority/*");
         [
-            Policy {
-                name: format!("regent-handover-{name}"),
-                what: "creates, and cannot change, delete, undelete or list what exists",
-                rules: vec![
-                    Rule {
-                        why: "The copies.",
-                        paths: vec![(copies("data"), &["create", "read"]), (copies("metadata"), &["read"])],
-                    },
-                    Rule {
-                        why: "The record of each epoch, and what people append beside it.",
-                        paths: vec![(records("data"), &["create", "read"]), (records("metadata"), &["read"])],
-                    },
-                    Rule {
-                        why: "Whether what is written goes by itself (`delete_version_after`): known before anything is.",
-                        paths: vec![(format!("{mount}/config"), &["read"])],
-                    },
-                ],
-            },
+            Policy::of_handover(name, mount, prefix),
             Policy {
                 name: format!("regent-verify-{name}"),
                 what: "reads all that, and writes nothing but a heartbeat",
@@ -169,6 +147,7 @@ impl Needed {
                         why: "The heartbeat, by which an older backup of Vault is told.",
                         paths: vec![(format!("{mount}/data/regent/{name}/heartbeat"), &["create", "update", "read"])],
                     },
+                    Rule { why: "Its own token: for as long as the run takes.", paths: own_token() },
                 ],
             },
             Policy {
@@ -199,7 +178,7 @@ impl Needed {
             let fields = json!({
                 "bound_service_account_names": [account], "bound_service_account_namespaces": [HOME],
                 "audience": self.place.address, "alias_name_source": "serviceaccount_uid", "token_policies": policies,
-                "token_type": "service", "token_ttl": TTL.0, "token_max_ttl": TTL.1,
+                "token_no_default_policy": true, "token_type": "service", "token_ttl": TTL.0, "token_max_ttl": TTL.1,
             });
             (format!("auth/{mount}/role/{account}"), fields)
         };
@@ -221,7 +200,7 @@ impl Needed {
             let mut fields = json!({
                 "role_type": "jwt", "user_claim": "sub", "bound_audiences": [self.place.address],
                 "bound_subject": format!("system:serviceaccount:{HOME}:{account}"), "token_policies": [account],
-                "token_type": "service", "token_ttl": TTL.0, "token_max_ttl": TTL.1,
+                "token_no_default_policy": true, "token_type": "service", "token_ttl": TTL.0, "token_max_ttl": TTL.1,
             });
             if let Some(uid) = uid {
                 fields["bound_claims"] = json!({ "/kubernetes.io/serviceaccount/uid": uid });
@@ -247,11 +226,11 @@ impl Needed {
         vec![VaultWrite {
             why: format!(
                 "`--vault-role` is the `role_id` of `bao read {path}/role-id`; `--vault-token-file` holds the token of `bao \
-                 write -wrap-ttl=5m -f {path}/secret-id`"
+                 write -wrap-ttl=5m -f {path}/secret-id`, of which each run needs another, with `--plan` too"
             ),
             fields: json!({
                 "token_policies": [name], "secret_id_num_uses": 1, "secret_id_ttl": TTL.0,
-                "token_type": "service", "token_ttl": TTL.0, "token_max_ttl": TTL.1,
+                "token_no_default_policy": true, "token_type": "service", "token_ttl": TTL.0, "token_max_ttl": TTL.1,
             }),
             path,
         }]
@@ -278,9 +257,9 @@ impl Needed {
         let [refresh, verify, handover] =
             ["refresh", "verify", "handover"].map(|part| format!("regent-{part}-{}", self.name()));
         let account = |name: &str| json!({ "kind": "ServiceAccount", "name": name, "namespace": HOME });
-        let role = |name: &str, namespace: &str, rule: Value, subjects: &[Value]| {
+        let role = |name: &str, namespace: &str, rules: &[Value], subjects: &[Value]| {
             let metadata = json!({ "name": name, "namespace": namespace });
-            let role = json!({ "apiVersion": RBAC, "kind": "Role", "metadata": metadata, "rules": [rule] });
+            let role = json!({ "apiVersion": RBAC, "kind": "Role", "metadata": metadata, "rules": rules });
             let binding = json!({
                 "apiVersion": RBAC, "kind": "RoleBinding", "metadata": metadata,
                 "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name },
@@ -292,11 +271,13 @@ impl Needed {
             "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": refresh, "namespace": HOME },
             "automountServiceAccountToken": false,
         })];
-        let applications = json!({
-            "apiGroups": ["argoproj.io"], "resources": ["applications"], "resourceNames": [PLACEHOLDER],
-            "verbs": ["get", "patch"],
-        });
-        objects.extend(role(&refresh, self.argocd.namespace.as_str(), applications, &[account(&refresh)]));
+        for (namespace, names) in self.refreshed() {
+            let applications = json!({
+                "apiGroups": ["argoproj.io"], "resources": ["applications"], "resourceNames": names,
+                "verbs": ["get", "patch"],
+            });
+            objects.extend(role(&refresh, namespace, &[applications], &[account(&refresh)]));
+        }
         let mut by_namespace = BTreeMap::<&str, Vec<&str>>::new();
         for secret in &self.listed.secrets {
             by_namespace.entry(secret.namespace().as_str()).or_default().push(secret.name());
@@ -305,9 +286,33 @@ impl Needed {
             let secrets =
                 json!({ "apiGroups": [""], "resources": ["secrets"], "resourceNames": names, "verbs": ["get"] });
             let name = format!("regent-listed-{}", self.name());
-            objects.extend(role(&name, namespace, secrets, &[account(&refresh), account(&verify), account(&handover)]));
+            objects.extend(role(&name, namespace, &[secrets], &[account(&verify), account(&handover)]));
+        }
+        if self.retire_keys {
+            // Who has them, by whose rule; and this one Secret, as the manifests call it.
+            let named = |resource: &str, name: &str, verbs: &[&str]| json!({ "apiGroups": [""], "resources": [resource], "resourceNames": [name], "verbs": verbs });
+            let rules = [
+                json!({ "apiGroups": ["apps"], "resources": ["deployments", "statefulsets", "daemonsets"], "verbs": ["list"] }),
+                json!({ "apiGroups": ["batch"], "resources": ["cronjobs", "jobs"], "verbs": ["list"] }),
+                named("configmaps", "regent", &["get"]),
+                named("secrets", &format!("{KEYS}{}", self.name()), &["get", "delete"]),
+            ];
+            let name = format!("regent-retire-keys-{}", self.name());
+            objects.extend(role(&name, self.argocd.namespace.as_str(), &rules, &[account(&handover)]));
         }
         objects
+    }
+
+    /// By namespace: what was named, else nothing that there could be.
+    fn refreshed(&self) -> BTreeMap<&str, Vec<&str>> {
+        if self.refreshed.is_empty() {
+            return BTreeMap::from([(self.argocd.namespace.as_str(), vec![PLACEHOLDER])]);
+        }
+        let mut by_namespace = BTreeMap::<&str, Vec<&str>>::new();
+        for ApplicationName { namespace, name } in &self.refreshed {
+            by_namespace.entry(namespace).or_default().push(name);
+        }
+        by_namespace
     }
 
     fn to_json(&self) -> Value {
@@ -408,11 +413,17 @@ impl Needed {
             let namespace = metadata["namespace"].as_str().map(|namespace| format!("{namespace}/")).unwrap_or_default();
             let _ = writeln!(text, "#   {:<15} {namespace}{name}", kind.as_str().unwrap_or_default());
         }
-        let _ = write!(
-            text,
-            "#\n# It does not make these. In place of {PLACEHOLDER} name every Application that renders the root: who may patch one \
-             may have\n# Argo CD deploy anything. RBAC knows no metadata: who may `get` a Secret may read its values, \
-             though regent asks for the\n# metadata alone wherever it does not compare values.\n# The handover looks at their guards, and stops where it may not.\n"
+        text.push_str("#\n# It does not make these.");
+        if self.refreshed.is_empty() {
+            let _ = write!(
+                text,
+                " In place of {PLACEHOLDER} name every Application that renders the root (`--application`)."
+            );
+        }
+        text.push_str(
+            " Who may patch an Application may\n# have Argo CD deploy anything, so the account that does reads no Secret. RBAC knows \
+             no metadata: who may `get` a Secret may\n# read its values, though regent asks for the metadata alone wherever it does \
+             not compare values.\n# The handover looks at their guards, and stops where it may not.\n",
         );
         for file in &self.listed.unnamed {
             // A file may be called anything, and this is pasted into a shell.
@@ -436,24 +447,6 @@ const UNBOUND: &str = "Bound to a name alone; with `--service-account-uid UID` t
 const PLACEHOLDER: &str = "APPLICATION";
 
 const RBAC: &str = "rbac.authorization.k8s.io/v1";
-
-impl Policy {
-    /// As Vault takes it. Paths need no escapes: `regent.yaml` allows letters, digits, `-`, `_`, `.` and `/` in them.
-    fn to_hcl(&self) -> String {
-        let mut text = format!("# {}: {}.\n", self.name, self.what);
-        for Rule { why, paths } in &self.rules {
-            let _ = write!(text, "\n# {why}\n");
-            for (path, may) in paths {
-                let _ = writeln!(
-                    text,
-                    "path \"{path}\" {{ capabilities = {} }}",
-                    json!(may).to_string().replace(',', ", ")
-                );
-            }
-        }
-        text
-    }
-}
 
 impl LoginMethod {
     /// The method that was named; both of a platform where none was.
@@ -538,7 +531,9 @@ mod tests {
                 secrets: BTreeSet::from(["app/db", "argocd/repo"].map(|name| SecretName::parse(name).unwrap())),
                 unnamed: vec!["tls.yaml.age".to_owned()],
             },
+            refreshed: Vec::new(),
             argocd: ArgoCd::default(),
+            retire_keys: false,
         }
     }
 
@@ -559,10 +554,23 @@ mod tests {
         let mut expected = BTreeMap::from(create("bootstrap/prod", &["create", "read"]));
         expected.extend(create("regent/prod/authority", &["create", "read"]));
         expected.insert("secret/config".to_owned(), vec!["read"]);
+        // Of itself: what it may do, who it is, and its end. The routes of `default`, which no role gives.
+        for (path, may) in [
+            ("sys/capabilities-self", "update"),
+            ("auth/token/lookup-self", "read"),
+            ("sys/policies/acl/regent-handover-prod", "read"),
+            ("auth/token/renew-self", "update"),
+            ("auth/token/revoke-self", "update"),
+        ] {
+            expected.insert(path.to_owned(), vec![may]);
+        }
         assert_eq!(may(&handover), expected);
         let mut expected = BTreeMap::from(create("bootstrap/prod", &["read"]));
         expected.extend(create("regent/prod/authority", &["read"]));
         expected.insert("secret/data/regent/prod/heartbeat".to_owned(), vec!["create", "update", "read"]);
+        for path in ["auth/token/renew-self", "auth/token/revoke-self"] {
+            expected.insert(path.to_owned(), vec!["update"]);
+        }
         assert_eq!(may(&verify), expected);
         assert_eq!(may(&deliver), BTreeMap::from([("secret/data/bootstrap/prod/*".to_owned(), vec!["read"])]));
     }
@@ -586,6 +594,7 @@ mod tests {
                 let fields = &role.fields;
                 let audience = fields.get("audience").unwrap_or(&fields["bound_audiences"][0]);
                 assert_eq!(audience, "https://vault.vault.svc:8200", "{fields}");
+                assert_eq!(fields["token_no_default_policy"], true);
                 assert_eq!((&fields["token_ttl"], &fields["token_max_ttl"]), (&json!("10m"), &json!("30m")));
             }
         }
@@ -620,8 +629,29 @@ mod tests {
             let is_application = rule["resources"] == json!(["applications"]);
             assert_eq!(rule["verbs"], if is_application { json!(["get", "patch"]) } else { json!(["get"]) }, "{rule}");
         }
+        let named =
+            |namespace: &str, name: &str| ApplicationName { namespace: namespace.to_owned(), name: name.to_owned() };
+        let refreshed = vec![named("argocd", "a"), named("team", "b"), named("argocd", "c")];
+        let objects = Needed { refreshed, ..needed(PLACE, &[], None) }.not_made();
+        let named = objects.iter().filter(|it| it["rules"][0]["resources"] == json!(["applications"]));
+        let found: Vec<_> = named.map(|it| (&it["metadata"]["namespace"], &it["rules"][0]["resourceNames"])).collect();
+        assert_eq!(found, [(&json!("argocd"), &json!(["a", "c"])), (&json!("team"), &json!(["b"]))]);
         // As it stands it allows nothing: no Application is called that.
         assert!(PLACEHOLDER.bytes().any(|byte| byte.is_ascii_uppercase()));
+    }
+
+    #[test]
+    fn to_remove_a_key_is_a_right_for_that_one_secret_and_only_where_it_is_asked_for() {
+        let mut needed = needed(PLACE, &[], None);
+        let deletes = |needed: &Needed| -> Vec<Value> {
+            let objects = needed.not_made();
+            let rules = objects.iter().filter_map(|object| object["rules"].as_array()).flatten();
+            rules.filter(|rule| rule["verbs"].as_array().unwrap().contains(&json!("delete"))).cloned().collect()
+        };
+        assert_eq!(deletes(&needed), [Value::Null; 0]);
+        needed.retire_keys = true;
+        let [rule] = deletes(&needed).try_into().unwrap();
+        assert_eq!((&rule["resources"], &rule["resourceNames"]), (&json!(["secrets"]), &json!(["regent-keys-prod"])));
     }
 
     /// The committed policies are what is printed for the example's authority. `REGENT_WRITE_EXAMPLE=1` writes them anew.

@@ -38,7 +38,6 @@ impl Planned<'_> {
 
     fn human(&self) -> String {
         let Plan { name, epoch, site, commit, root, .. } = self.plan;
-        let place = &site.vault.place;
         let mut table = Table::new();
         table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
         table.set_header(["SECRET", "CLASS", "KEYS", "IN VAULT", "STATE", "LAST CHANGE"]);
@@ -55,11 +54,9 @@ impl Planned<'_> {
         }
         let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
         format!(
-            "authority  {name}, epoch {epoch}\nfrom       commit {commit}, {}\nto         {} {}/{}\nwitnesses  {}\n\n{}\n\nplan       {}\n",
+            "authority  {name}, epoch {epoch}\nfrom       commit {commit}, {}\nto         {}\nwitnesses  {}\n\n{}\n\nplan       {}\n",
             root.as_deref().unwrap_or("."),
-            place.address,
-            place.mount,
-            place.prefix,
+            site.vault.place,
             self.keeper.name(),
             lines.join("\n"),
             self.plan.digest()

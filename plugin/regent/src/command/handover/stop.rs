@@ -3,6 +3,7 @@
 use regent_core::evidence::WitnessedVault;
 use regent_core::handover::decide::{Stop, StopKind};
 use regent_core::handover::plan::PlanRefusal;
+use regent_core::retire::InUse;
 
 use super::super::root::typed_with;
 use super::freeze::When;
@@ -22,10 +23,18 @@ pub(crate) enum HandoverStop {
     #[error("regent.yaml has no `vault`, so nobody knows where the values go")]
     NoPlace,
     /// `regent.yaml` names another place than the Authority.
-    #[error("regent.yaml names {}, and the Authority {}", told(Some(written)), told(recorded.as_ref()))]
+    #[error("regent.yaml names {written}, and the Authority {}", told(recorded.as_ref()))]
     OtherPlace {
         /// In the Authority.
         recorded: Option<WitnessedVault>,
+        /// In `regent.yaml`.
+        written: WitnessedVault,
+    },
+    /// Vault rules, and `regent.yaml` names another place of it.
+    #[error("regent.yaml names {written}, and this authority's Vault is {recorded}: nothing was sent to either")]
+    Moved {
+        /// By the witnesses, or where it moved to before.
+        recorded: WitnessedVault,
         /// In `regent.yaml`.
         written: WitnessedVault,
     },
@@ -54,6 +63,9 @@ pub(crate) enum HandoverStop {
     /// Ctrl-C.
     #[error("it was interrupted")]
     Interrupted,
+    /// After as many steps there is still one to do: somebody takes them back.
+    #[error("after {0} steps it is where it was: somebody else keeps changing the record, the witnesses or the copies")]
+    Undone(usize),
     /// A copy is not what was written.
     #[error("Vault does not hold what was written: {0}")]
     NotReadBack(String),
@@ -79,6 +91,9 @@ pub(crate) enum HandoverStop {
     /// Mirrored, and not settled: an old value could still come back.
     #[error("mirrored, not settled, so do not rotate yet: {0}")]
     NotSettled(String),
+    /// Settled, and keys are not removed: by Secret, who needs them.
+    #[error("settled, and no key was removed: {}", in_use(.0))]
+    KeysInUse(Vec<(String, InUse)>),
 }
 
 /// What a stop means for the exit code.
@@ -86,7 +101,15 @@ impl HandoverStop {
     pub(crate) fn kind(&self) -> StopKind {
         match self {
             Self::Decided(stop) => stop.kind(),
+            Self::Moved { .. } => StopKind::Person,
             Self::Vault { problem, .. } if problem.passes() => StopKind::Unknown,
+            Self::KeysInUse(kept) => {
+                let is_unknown = |why: &InUse| match why {
+                    InUse::Maybe(..) | InUse::Unknown(_) => true,
+                    InUse::NotSettled | InUse::By(_) | InUse::Mounted(_) | InUse::Unnamed => false,
+                };
+                if kept.iter().any(|(_, why)| is_unknown(why)) { StopKind::Unknown } else { StopKind::Refused }
+            }
             Self::Plan(_)
             | Self::NoPlace
             | Self::OtherPlace { .. }
@@ -95,6 +118,7 @@ impl HandoverStop {
             | Self::NotApproved { .. }
             | Self::Declined
             | Self::Interrupted
+            | Self::Undone(_)
             | Self::NotReadBack(_)
             | Self::Slipped { when: When::Recording, .. } => StopKind::BeforeRecord,
             Self::MaybeRecorded(_)
@@ -105,21 +129,48 @@ impl HandoverStop {
     }
 
     /// Whether what Vault holds of the copies is why, or may be.
-    pub(super) fn is_about_copies(&self) -> bool {
+    pub(super) fn may_be_of_another_run(&self) -> bool {
         match self {
-            Self::Plan(PlanRefusal::Conflicts { .. }) | Self::NotReadBack(_) | Self::NotApproved { .. } => true,
+            Self::Plan(PlanRefusal::Conflicts { .. })
+            | Self::Preflight(_)
+            | Self::Slipped { .. }
+            | Self::NotReadBack(_)
+            | Self::NotApproved { .. } => true,
             Self::Decided(_)
             | Self::Plan(_)
             | Self::NoPlace
             | Self::OtherPlace { .. }
-            | Self::Preflight(_)
+            | Self::Moved { .. }
             | Self::Declined
             | Self::Interrupted
+            | Self::Undone(_)
             | Self::Vault { .. }
-            | Self::Slipped { .. }
             | Self::MaybeRecorded(_)
             | Self::NotMirrored { .. }
-            | Self::NotSettled(_) => false,
+            | Self::NotSettled(_)
+            | Self::KeysInUse(_) => false,
+        }
+    }
+
+    /// Whether it is what somebody who looks before found: others look all the same.
+    fn is_of_preflight(&self) -> bool {
+        match self {
+            Self::Plan(PlanRefusal::Conflicts { .. }) | Self::Preflight(_) | Self::Slipped { .. } => true,
+            Self::Decided(_)
+            | Self::Plan(_)
+            | Self::NoPlace
+            | Self::OtherPlace { .. }
+            | Self::Moved { .. }
+            | Self::NotApproved { .. }
+            | Self::Declined
+            | Self::Interrupted
+            | Self::Undone(_)
+            | Self::Vault { .. }
+            | Self::NotReadBack(_)
+            | Self::MaybeRecorded(_)
+            | Self::NotMirrored { .. }
+            | Self::NotSettled(_)
+            | Self::KeysInUse(_) => false,
         }
     }
 
@@ -128,15 +179,6 @@ impl HandoverStop {
         let again = typed_with(&[]);
         match self {
             Self::Decided(stop) => after(stop, &again),
-            Self::Plan(PlanRefusal::Conflicts { differs, deleted }) if deleted.is_empty() => format!(
-                "where Vault is right, list {} in `handover.acceptExisting` of regent.yaml; where Git is, a Vault \
-                 administrator removes the copy (`bao kv metadata delete`)",
-                differs.first().map(ToString::to_string).unwrap_or_default()
-            ),
-            Self::Plan(PlanRefusal::Conflicts { .. }) => {
-                "a Vault administrator restores the copy (`bao kv undelete`) or removes it (`bao kv metadata delete`)"
-                    .to_owned()
-            }
             Self::Plan(_) => format!("correct it in Git, and hand the new commit over: `{again}`"),
             Self::NoPlace => {
                 "add `vault: { address, mount, prefix }` to regent.yaml, and `regent init --move` tells the Authority"
@@ -145,6 +187,14 @@ impl HandoverStop {
             Self::OtherPlace { .. } => {
                 "correct regent.yaml, or as group regent:break-glass `regent init --move`".to_owned()
             }
+            Self::Moved { .. } => format!(
+                "if this Vault is the same one and moved there: `{}`; else put `vault` in regent.yaml back",
+                typed_with(&["--accept-vault-identity".to_owned()])
+            ),
+            Self::Vault { problem: VaultError::Unwrapped, .. } => format!(
+                "have another secret id wrapped (`--print-policy --vault-auth approle` prints how), then `{again}`; if no run used \
+                 this one, somebody else has the secret id"
+            ),
             Self::Vault { .. } => format!("see that Vault answers, and this token may do that; then `{again}`"),
             Self::Preflight(_) => format!("make that so, then `{again}`"),
             Self::NotApproved { .. } => "look at the plan again (`--plan`), and approve that one".to_owned(),
@@ -158,9 +208,14 @@ impl HandoverStop {
                  `handover.acceptChanged` of regent.yaml, and `{again}` with that commit"
             ),
             Self::NotReadBack(_) => format!("who else writes there? Then `{again}`"),
+            Self::Undone(_) => format!("find out who, or what restores a backup again and again; then `{again}`"),
             Self::Interrupted | Self::MaybeRecorded(_) | Self::NotMirrored { .. } => {
                 format!("`{again}` goes on from here")
             }
+            Self::KeysInUse(_) => format!(
+                "hand the others over first, or give them keys of their own; who may look at them, `{again}`; by hand: \
+                 `kubectl delete secret`"
+            ),
             Self::NotSettled(_) => format!(
                 "`{again}` goes on from here; `--skip-app` and `--settle-without` leave behind by name what cannot be had"
             ),
@@ -212,15 +267,54 @@ fn after(stop: &Stop, again: &str) -> String {
     }
 }
 
+/// What stands in the way of a handover, gathered from all who look, each with its way out.
+#[derive(Default)]
+pub(super) struct Problems(Vec<(HandoverStop, String)>);
+
+impl Problems {
+    /// What one of them found, where that is no stop. A stop is kept; whoever could not look ends it all.
+    pub(super) fn of<T>(&mut self, outcome: Result<T, Failure>) -> Result<Option<T>, Failure> {
+        match outcome {
+            Ok(found) => Ok(Some(found)),
+            Err(Failure::Handover { stop, way_out }) if stop.is_of_preflight() => {
+                self.0.push((*stop, way_out));
+                Ok(None)
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// One stop is told as it is, several as one, with what may be typed about each of them.
+    pub(super) fn end<T>(mut self, found: T) -> Result<T, Failure> {
+        let Some((first, way_out)) = self.0.pop() else { return Ok(found) };
+        if self.0.is_empty() {
+            return Err(Failure::Handover { stop: Box::new(first), way_out });
+        }
+        self.0.push((first, way_out));
+        let has_its_own = |stop: &HandoverStop| !matches!(stop, HandoverStop::Preflight(_));
+        let own: Vec<String> =
+            self.0.iter().filter(|(stop, _)| has_its_own(stop)).map(|(_, way_out)| way_out.clone()).collect();
+        let lines = self.0.into_iter().flat_map(|(stop, _)| {
+            if let HandoverStop::Preflight(problems) = stop { problems } else { vec![stop.to_string()] }
+        });
+        let stop = HandoverStop::Preflight(lines.collect());
+        let way_out = if own.is_empty() { stop.way_out() } else { format!("make that so; {}", own.join("; ")) };
+        Err(Failure::Handover { stop: Box::new(stop), way_out })
+    }
+}
+
 pub(in crate::command) fn stopped(stop: HandoverStop) -> Failure {
     let way_out = stop.way_out();
     Failure::Handover { stop: Box::new(stop), way_out }
 }
 
+fn in_use(kept: &[(String, InUse)]) -> String {
+    kept.iter().map(|(secret, why)| format!("Secret {secret}: {why}")).collect::<Vec<_>>().join("; ")
+}
+
 fn told(place: Option<&WitnessedVault>) -> String {
     match place {
-        Some(place) if place.namespace.is_empty() => format!("{} {}/{}", place.address, place.mount, place.prefix),
-        Some(place) => format!("{} namespace {} {}/{}", place.address, place.namespace, place.mount, place.prefix),
+        Some(place) => place.to_string(),
         None => "no place in Vault".to_owned(),
     }
 }

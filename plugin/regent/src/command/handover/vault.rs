@@ -1,21 +1,23 @@
 //! Vault's side: which Vault it is, what its record says, and the writes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use k8s_openapi::jiff::Timestamp;
 use regent_core::evidence::{Clusters, WitnessedVault};
 use regent_core::handover::decide::{Found, RecordKey};
-use regent_core::handover::plan::Plan;
 use regent_core::handover::record::{Amendment, KeyNow, Marked, Record, Site, VaultIdentity};
 use regent_core::name::{AuthorityName, Epoch, HandoverId, SecretName};
 use regent_sops::Plaintext;
 
+use super::clock::{BORNE_BY_VAULT, difference};
 use super::stop::{HandoverStop, stopped};
 use crate::cli::{VaultArgs, VaultAuthArg};
 use crate::failure::Failure;
 use crate::output;
-use crate::vault::{Creation, KeyPath, Login, NewKey, Of, Present, Reading, Token, Vault, VaultAccess, VaultError};
+use crate::vault::{Creation, KeyPath, Login, NewKey, Present, Reading, Token, Vault, VaultAccess, VaultError};
 
 /// As whom Vault is asked.
 pub(in super::super) fn login(args: &VaultArgs) -> Result<Login, Failure> {
@@ -42,6 +44,8 @@ pub(in super::super) fn login(args: &VaultArgs) -> Result<Login, Failure> {
 pub(in super::super) struct InVault {
     pub(in super::super) vault: Vault,
     address: String,
+    /// What is told of its clock, once it was asked.
+    clock: OnceLock<String>,
 }
 
 impl InVault {
@@ -53,7 +57,7 @@ impl InVault {
     ) -> Result<Self, Failure> {
         let access =
             VaultAccess { login, patience: Duration::from_secs(args.patience), concurrency: usize::from(at_once) };
-        Ok(Self { vault: Vault::connect(place, access)?, address: place.address.clone() })
+        Ok(Self { vault: Vault::connect(place, access)?, address: place.address.clone(), clock: OnceLock::new() })
     }
 
     pub(in super::super) fn failed(&self, problem: VaultError) -> Failure {
@@ -76,6 +80,13 @@ impl InVault {
         outcome
     }
 
+    /// Tells of a clock that is another one than this machine's.
+    pub(in super::super) fn tell_of_its_clock(&self) {
+        if let Some(told) = self.clock.get() {
+            output::note(told);
+        }
+    }
+
     /// Which Vault this is. No token is sent before the node has answered as the active one.
     pub(in super::super) async fn site(
         &self,
@@ -85,6 +96,9 @@ impl InVault {
     ) -> Result<Site, Failure> {
         let failed = |problem| self.failed(problem);
         let active = self.vault.active().await.map_err(failed)?;
+        let now = Timestamp::now().as_second();
+        let told = active.server_time.and_then(|time| difference(&self.address, time, now, BORNE_BY_VAULT));
+        told.map(|told| self.clock.set(told));
         let storage = self.vault.storage().await.map_err(failed)?;
         if storage == "inmem" && !ephemeral {
             return Err(stopped(HandoverStop::Preflight(vec![
@@ -264,63 +278,6 @@ impl InVault {
         }
     }
 
-    /// What would fail later, or must not be: the token may create and read the copies and what is written `besides`, and
-    /// change nothing that exists.
-    pub(in super::super) async fn preflight(&self, plan: &Plan, besides: KeyPath) -> Result<(), Failure> {
-        let failed = |problem| self.failed(problem);
-        let prefix = &plan.site.vault.place.prefix;
-        let copied = plan.entries.iter().filter(|entry| entry.path.is_some());
-        let mut keys: Vec<KeyPath> =
-            copied.map(|entry| KeyPath::secret(prefix, &entry.name)).collect::<Result<_, _>>().map_err(failed)?;
-        keys.push(besides);
-        // Vault weighs the policies anew for every path, which takes longer than to read it: so it does several at once.
-        let questions = Of::ALL.into_iter().flat_map(|of| keys.chunks(PATHS_AT_ONCE).map(move |some| (of, some)));
-        let answers: Vec<Vec<BTreeSet<String>>> = stream::iter(questions)
-            .map(async |(of, some)| self.vault.may(of, some).await)
-            .buffered(AT_ONCE)
-            .try_collect()
-            .await
-            .map_err(failed)?;
-        let rights: Vec<BTreeSet<String>> = answers.into_iter().flatten().collect();
-        let mut problems = Vec::new();
-        for (position, key) in keys.iter().enumerate() {
-            let may = |of: Of, word: &str| {
-                let kind = Of::ALL.iter().position(|kind| *kind == of);
-                kind.and_then(|kind| rights.get(kind * keys.len() + position)).is_some_and(|may| may.contains(word))
-            };
-            let mut too_much: Vec<&str> =
-                TOO_MUCH.into_iter().filter(|word| may(Of::Data, word) || may(Of::Metadata, word)).collect();
-            let ends = [Of::Delete, Of::Undelete, Of::Destroy];
-            if ends.into_iter().any(|of| may(of, "update") || may(of, "create")) && too_much.is_empty() {
-                too_much.push("delete versions of");
-            }
-            let mut lacks: Vec<&str> = ["create", "read"].into_iter().filter(|word| !may(Of::Data, word)).collect();
-            if !may(Of::Metadata, "read") && lacks.is_empty() {
-                lacks.push("read the metadata of");
-            }
-            if !too_much.is_empty() {
-                problems.push(format!("the token may {} `{key}`, and a handover only creates", too_much.join(" and ")));
-            } else if !lacks.is_empty() {
-                problems.push(format!("the token may not {} `{key}`", lacks.join(" or ")));
-            }
-        }
-        if let Some(after) = self.vault.delete_version_after().await.map_err(failed)?
-            && after != "0s"
-        {
-            problems
-                .push(format!("what is written to this mount goes by itself after {after} (`delete_version_after`)"));
-        }
-        if problems.is_empty() {
-            return Ok(());
-        }
-        let more = problems.len().saturating_sub(MOST_TOLD);
-        problems.truncate(MOST_TOLD);
-        if more > 0 {
-            problems.push(format!("and {more} more"));
-        }
-        Err(stopped(HandoverStop::Preflight(problems)))
-    }
-
     /// Gives a token of our own back. Nobody waits long for that.
     pub(in super::super) async fn give_back(&self) {
         match tokio::time::timeout(LEAVES_WITHIN, self.vault.leave()).await {
@@ -328,11 +285,11 @@ impl InVault {
             Ok(Err(problem)) => output::note(format_args!("the token was not revoked, and ends by itself: {problem}")),
             Err(_) => output::note("the token was not revoked, and ends by itself"),
         }
+        if self.vault.is_used_up().await {
+            output::note("the wrapping token is used up: another run needs another one");
+        }
     }
 }
-
-/// Capabilities that could undo a handover.
-const TOO_MUCH: [&str; 6] = ["update", "patch", "delete", "sudo", "root", "recover"];
 
 /// How long giving the token back may take.
 const LEAVES_WITHIN: Duration = Duration::from_secs(5);
@@ -340,14 +297,8 @@ const LEAVES_WITHIN: Duration = Duration::from_secs(5);
 /// Vaults that one record was accepted for; each is a person's decision.
 const MOST_REBOUND: usize = 64;
 
-/// Problems told at once; a wrong policy is wrong for every key.
-const MOST_TOLD: usize = 5;
-
-/// Paths asked about in one request; OpenBao takes 1000 strings. Few, so that several requests share the work.
-const PATHS_AT_ONCE: usize = 100;
-
 /// Requests under way where nothing else says.
-const AT_ONCE: usize = 16;
+pub(super) const AT_ONCE: usize = 16;
 
 /// What a key is, or was.
 enum Kept<T> {

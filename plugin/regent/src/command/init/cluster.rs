@@ -27,7 +27,7 @@ use crate::cluster::rights::DEFAULT_READER;
 use crate::cluster::witness::{self, authority_path};
 use crate::cluster::{Access, Cluster, ClusterError, block_on};
 use crate::command::refresh;
-use crate::command::root::Connected;
+use crate::command::root::{Connected, typed_with};
 use crate::failure::Failure;
 use crate::output;
 use crate::vault::{self, Record, Token};
@@ -154,8 +154,13 @@ async fn connected(args: &InitArgs, access: &Access) -> Result<(Cluster, Cluster
 }
 
 /// Whether a cluster is the one that an Authority names as that of its Secrets.
-fn is_target(witnesses: &Cluster, authority: &AuthorityWitness, uid: &str) -> Result<(), Failure> {
-    match &authority.clusters {
+fn is_target(
+    witnesses: &Cluster,
+    authority: &AuthorityWitness,
+    clusters: Option<&Clusters>,
+    uid: &str,
+) -> Result<(), Failure> {
+    match clusters {
         Some(clusters) if clusters.target != uid => Err(Failure::NotReady {
             cluster: witnesses.name().to_owned(),
             problem: format!(
@@ -391,9 +396,7 @@ async fn check_keep(cluster: &Cluster, bootstrap: &Bootstrap) -> Result<(), Fail
 }
 
 fn plan(found: &Found, witness: &AuthorityWitness) -> String {
-    let vault = witness.vault.as_ref().map_or("not named in regent.yaml".to_owned(), |vault| {
-        format!("{} {}/{}", vault.address, vault.mount, vault.prefix)
-    });
+    let vault = witness.vault.as_ref().map_or("not named in regent.yaml".to_owned(), ToString::to_string);
     let supersedes = witness.supersedes.as_ref().map_or(String::new(), |handover| format!(", supersedes {handover}"));
     let target = if found.clusters.witness == found.clusters.target {
         "the same cluster".to_owned()
@@ -450,8 +453,28 @@ async fn born(cluster: &Cluster, bootstrap: &Bootstrap, object: &Value, dry: boo
         Ok(_) => Ok(()),
         // Another `init` was quicker.
         Err(ClusterError::Conflict(witness)) => Err(Failure::Exists { name: bootstrap.name.to_string(), witness }),
+        Err(ClusterError::Denied(problem)) if bootstrap.epoch != Epoch::FIRST => Err(Failure::LaterEpoch {
+            address: cluster.name().to_owned(),
+            epoch: bootstrap.epoch.get(),
+            problem,
+            way_out: begins_later(),
+        }),
         Err(problem) => Err(cluster.failure(problem)),
     }
+}
+
+/// Which group may, by the policies; what else `init` needs that group does not have.
+fn begins_later() -> String {
+    let groups = ["regent:break-glass", "system:masters"];
+    let words: Vec<String> = ["--as", "USER"]
+        .into_iter()
+        .chain(groups.into_iter().flat_map(|group| ["--as-group", group]))
+        .map(Into::into)
+        .collect();
+    format!(
+        "where cluster and Vault are both lost, a cluster administrator who may impersonate: `{}`",
+        typed_with(&words)
+    )
 }
 
 /// Accounts and rights: harmless as long as there is no Authority.
@@ -477,7 +500,10 @@ async fn made(cluster: &Cluster, object: &Value) -> Result<Ensured, Failure> {
 /// `--complete`: everything but the Authority itself, for the epoch that it has.
 async fn complete(args: &InitArgs, mut found: Found, bootstrap: &Bootstrap) -> Result<ExitCode, Failure> {
     let authority = authority_there(&found.witnesses, bootstrap).await?;
-    is_target(&found.witnesses, &authority, &found.clusters.target)?;
+    let holder = witness::read(&found.witnesses, &bootstrap.name, &[bootstrap.epoch]).await.holder();
+    let copy = found.connected().copy(bootstrap).await;
+    let clusters = authority.clusters_now(&holder, copy.as_ref()).cloned();
+    is_target(&found.witnesses, &authority, clusters.as_ref(), &found.clusters.target)?;
     // Whom `init` was told of then is not known now: nobody is taken off.
     let named = installation::named(&found.witnesses, &found.target, &bootstrap.name).await;
     let (doors, readers) = named.map_err(|why| match why {
@@ -512,7 +538,8 @@ async fn complete(args: &InitArgs, mut found: Found, bootstrap: &Bootstrap) -> R
     belongings(found, bootstrap, authority.epoch).await?;
     if found.clusters.witness != found.clusters.target {
         // The copy that the lock asks follows the Authority.
-        made(&found.target, &authority_object(&bootstrap.name, &spec_of(&authority)?)).await?;
+        let copy = AuthorityWitness { clusters, ..authority };
+        made(&found.target, &authority_object(&bootstrap.name, &spec_of(&copy)?)).await?;
     }
     locked(found, bootstrap).await?;
     output::text("complete\n")?;
@@ -528,7 +555,8 @@ async fn moves(
 ) -> Result<ExitCode, Failure> {
     let (cluster, target) = connected(args, access).await?;
     let current = authority_there(&cluster, bootstrap).await?;
-    is_target(&cluster, &current, &installation::uid(&target).await.map_err(|problem| target.failure(problem))?)?;
+    let uid = installation::uid(&target).await.map_err(|problem| target.failure(problem))?;
+    is_target(&cluster, &current, current.clusters.as_ref(), &uid)?;
     let next = AuthorityWitness {
         clusters: current.clusters.clone(),
         no_vault_yet: current.no_vault_yet,
@@ -545,10 +573,7 @@ async fn moves(
         }
     }
     let shown = |witness: &AuthorityWitness| {
-        let vault = witness.vault.as_ref();
-        let vault = vault.map_or("none".to_owned(), |vault| {
-            format!("{} {} {}/{}", vault.address, vault.namespace, vault.mount, vault.prefix)
-        });
+        let vault = witness.vault.as_ref().map_or("none".to_owned(), ToString::to_string);
         format!("root {}, vault {vault}", witness.root.as_deref().unwrap_or("outside a repository"))
     };
     output::text(&format!(

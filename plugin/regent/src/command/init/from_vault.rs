@@ -153,7 +153,7 @@ impl Beginning<'_> {
             }
             evidence = self.evidence().await?;
         }
-        Err(Failure::Bug)
+        Err(stopped(HandoverStop::Undone(MOST_STEPS)))
     }
 
     async fn evidence(&self) -> Result<Evidence, Failure> {
@@ -271,12 +271,9 @@ impl Beginning<'_> {
             Some(Clusters { witness, target }) => format!("cluster {target}, witnessed in {witness}"),
         };
         format!(
-            "authority  {}\nvault      {} {}/{}\nrecord     epoch {}, handover {}, commit {}\nmade by    {}\nhere       {}, \
+            "authority  {}\nvault      {place}\nrecord     epoch {}, handover {}, commit {}\nmade by    {}\nhere       {}, \
              {}\nfound      {holder}\nwill say   vault({}, {})\n",
             record.name,
-            place.address,
-            place.mount,
-            place.prefix,
             record.epoch,
             record.handover,
             record.git_commit,

@@ -18,9 +18,11 @@ use regent_core::survey::SurveyedFile;
 use serde_json::Value;
 use tokio::task::JoinSet;
 
+use super::account::{self, Account};
 use super::report::{is_secret, secret_name};
 use crate::cli::StatusArgs;
 use crate::cluster::authority::LEFT_BEHIND;
+use crate::cluster::doors::{self, KEYS};
 use crate::cluster::installation::{self, Policy};
 use crate::cluster::witness::{self, authority_path};
 use crate::cluster::{Access, Cluster, ClusterError, block_on};
@@ -47,6 +49,7 @@ pub(super) struct Facts {
     /// Who is locked out; `None` where it cannot be told.
     pub(super) doors: Option<Vec<String>>,
     pub(super) keys: Keys,
+    pub(super) account: Account,
     /// Every Secret of a document, of the handover's list, or with the authority's label.
     pub(super) secrets: BTreeMap<SecretName, Reading<LiveSecret>>,
     /// Those with the label.
@@ -121,9 +124,13 @@ pub(super) fn gather(
         } else {
             (None, Vec::new())
         };
-        let keys = match Phase::of(&evidence.holder(), &evidence, regent_core::phase::Live::Unknown) {
-            Some(Phase::SteadyState) => keys_left(args, config, name, &witnesses).await,
-            Some(Phase::RootTrust | Phase::ControlPlane | Phase::Bootstrap | Phase::Activation) | None => Keys::Needed,
+        let (keys, account) = match Phase::of(&evidence.holder(), &evidence, regent_core::phase::Live::Unknown) {
+            Some(Phase::SteadyState) => {
+                tokio::join!(keys_left(args, config, name, &witnesses), account::left(&witnesses, name))
+            }
+            Some(Phase::RootTrust | Phase::ControlPlane | Phase::Bootstrap | Phase::Activation) | None => {
+                (Keys::Needed, Account::Needed)
+            }
         };
         let (labelled, secrets) = secrets(&target, name, wanted(files, &evidence.documents())).await;
         Ok(Facts {
@@ -139,6 +146,7 @@ pub(super) fn gather(
             lock,
             doors: doors.as_deref().map(doors_in),
             keys,
+            account,
             secrets,
             labelled,
             now: SystemTime::UNIX_EPOCH.elapsed().as_ref().map(Duration::as_secs).unwrap_or_default(),
@@ -260,10 +268,9 @@ async fn keys_left(args: &StatusArgs, config: Option<&RegentConfig>, name: &Auth
     files.dedup();
     let others: Vec<String> =
         rules.iter().filter(|rule| rule.authority != *name).map(|rule| format!("{KEYS}{}", rule.authority)).collect();
-    let argocd = config.map_or_else(|| "argocd".to_owned(), |config| config.argocd.namespace.as_str().to_owned());
-    let path = format!("/apis/apps/v1/namespaces/{argocd}/deployments/argocd-repo-server");
-    let mut mounted = match cluster.get(&path).await {
-        Ok(deployment) => Ok(deployment.as_ref().map(key_volumes).unwrap_or_default()),
+    let argocd = config.map(|config| config.argocd.clone()).unwrap_or_default().namespace;
+    let mut mounted: Result<Vec<String>, String> = match doors::deployments(cluster, &argocd).await {
+        Ok(deployments) => Ok(doors::key_secrets(&deployments, &[]).into_iter().map(|secret| secret.name).collect()),
         Err(error) => Err(error.to_string()),
     };
     if let Ok(mounted) = &mut mounted {
@@ -279,24 +286,6 @@ async fn keys_left(args: &StatusArgs, config: Option<&RegentConfig>, name: &Auth
         *mounted = there;
     }
     Keys::Left { files, mounted }
-}
-
-/// What Secrets with keys are called in the manifests.
-const KEYS: &str = "regent-keys-";
-
-/// The Secrets with keys that a Deployment's pod mounts.
-fn key_volumes(deployment: &Value) -> Vec<String> {
-    let volumes = deployment["spec"]["template"]["spec"]["volumes"].as_array();
-    let secrets = |volume: &Value| {
-        let projected = volume["projected"]["sources"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let names = projected.iter().map(|source| &source["secret"]["name"]).chain([&volume["secret"]["secretName"]]);
-        names.filter_map(Value::as_str).map(ToOwned::to_owned).collect::<Vec<_>>()
-    };
-    let mut names: Vec<String> = volumes.into_iter().flatten().flat_map(secrets).collect();
-    names.retain(|name| name.starts_with(KEYS));
-    names.sort();
-    names.dedup();
-    names
 }
 
 #[cfg(test)]
@@ -319,19 +308,6 @@ mod tests {
         let list = expression.strip_prefix("request.userInfo.username in ").unwrap();
         assert_eq!(doors_in(list), ["system:serviceaccount:argocd:a", "it's"]);
         assert_eq!(doors_in("[]"), [""; 0]);
-    }
-
-    #[test]
-    fn keys_are_found_in_volumes_of_either_kind() {
-        let deployment = json!({ "spec": { "template": { "spec": { "volumes": [
-            { "name": "a", "secret": { "secretName": "regent-keys-prod" } },
-            { "name": "b", "projected": { "sources": [
-                { "secret": { "name": "regent-keys-more" } }, { "serviceAccountToken": {} } ] } },
-            { "name": "regent-keys-x", "secret": { "secretName": "other" } },
-            { "name": "c", "emptyDir": {} },
-        ] } } } });
-        assert_eq!(key_volumes(&deployment), ["regent-keys-more", "regent-keys-prod"]);
-        assert_eq!(key_volumes(&json!({})), [""; 0]);
     }
 
     /// Whatever an API server is asked about Secrets, and what it answers: two live ones, one of them without the label.

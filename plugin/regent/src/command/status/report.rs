@@ -7,8 +7,8 @@ use comfy_table::{ContentArrangement, Table, presets};
 use regent_core::bootstrap::Bootstrap;
 use regent_core::emit::Identity;
 use regent_core::evidence::{
-    AuthorityWitness, DocumentList, HandoverWitness, Holder, Holds, ListedClass, ListedDocument, Mirror, Reading,
-    WitnessedVault,
+    AuthorityWitness, Clusters, DocumentList, HandoverWitness, Holder, Holds, ListedClass, ListedDocument, Mirror,
+    Reading, WitnessedVault,
 };
 use regent_core::files::FilesError;
 use regent_core::live::{self, Answer, Guard, LiveSecret, Next, Ruler, Standing, Tracking};
@@ -18,6 +18,7 @@ use regent_core::render::Class;
 use regent_core::survey::{Sealing, SurveyedDocument, SurveyedFile};
 use serde_json::{Value, json};
 
+use super::account::{self, Account};
 use super::cluster::{Facts, Keys, Settled};
 use super::{Ruled, holder_in_words};
 use crate::cluster::installation::{InForce, Policy};
@@ -35,6 +36,8 @@ pub(super) struct Report {
     authority: AuthorityName,
     secrets: Vec<Row>,
     warnings: Vec<Warning>,
+    /// What changes no exit code.
+    notes: Vec<Warning>,
 }
 
 /// One Secret.
@@ -52,15 +55,15 @@ struct Row {
     next: Next,
 }
 
-/// Something that needs a person.
+/// Something that needs a person; as a note, something that a person may want to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Warning {
     /// A stable word.
-    code: &'static str,
+    pub(super) code: &'static str,
     /// The Secrets, files or objects that it is about.
-    about: Vec<String>,
-    text: String,
-    way_out: String,
+    pub(super) about: Vec<String>,
+    pub(super) text: String,
+    pub(super) way_out: String,
 }
 
 /// Width of the text, in columns.
@@ -113,8 +116,9 @@ impl Report {
         });
         let authority = bootstrap.name.clone();
         let secrets = Documents::of(files, &facts).rows(&facts, &holder, &ruled, &authority);
-        let report =
-            Self { facts, holder, phase, ruled, vault_here, root_here, authority, secrets, warnings: Vec::new() };
+        let notes = account::note(&facts.account, &authority).into_iter().collect();
+        let warnings = Vec::new();
+        let report = Self { facts, holder, phase, ruled, vault_here, root_here, authority, secrets, warnings, notes };
         let mut warnings = report.about_the_cluster();
         warnings.extend(about_documents(files, problems));
         warnings.extend(report.about_secrets(files));
@@ -260,7 +264,7 @@ impl Report {
         }
         warnings.extend(self.about_places());
         match &facts.copy {
-            Some(Reading::Present(copy)) if Some(copy) == self.witness() => {}
+            Some(Reading::Present(copy)) if self.witness().is_some_and(|witness| self.is_copied(witness, copy)) => {}
             None => {}
             Some(Reading::Absent) if !self.is_there() => {}
             Some(copy) => {
@@ -293,7 +297,7 @@ impl Report {
     fn about_places(&self) -> Vec<Warning> {
         let Some(witness) = self.witness() else { return Vec::new() };
         let mut warnings = Vec::new();
-        if let Some(clusters) = &witness.clusters {
+        if let Some(clusters) = self.clusters_now(witness) {
             let pairs = [
                 ("its witnesses", &clusters.witness, &self.facts.witness_uid),
                 ("its Secrets", &clusters.target, &self.facts.target_uid),
@@ -309,24 +313,26 @@ impl Report {
                             "the Authority was made for another cluster of {what}: {recorded}, and this one is {real}"
                         ),
                         way_out:
-                            "check the contexts (`--context`, `--target-context`); after a loss see \"rebuilding\" in \
-                                  the documentation"
+                            "check the contexts (`--context`, `--target-context`); after a loss see the README, \"After a loss\""
                                 .to_owned(),
                     });
                 }
             }
         }
-        if witness.vault != self.vault_here {
-            let shown = |vault: Option<&WitnessedVault>| vault.map_or("none".to_owned(), vault_in_words);
+        if self.names_vault_as_it_is() == Some(false) {
+            let shown = |vault: Option<&WitnessedVault>| vault.map_or("none".to_owned(), ToString::to_string);
             warnings.push(Warning {
                 code: "vault-place",
                 about: Vec::new(),
                 text: format!(
                     "regent.yaml names another place in Vault than the Authority: {}, and {}",
                     shown(self.vault_here.as_ref()),
-                    shown(witness.vault.as_ref())
+                    shown(self.facts.evidence.place().present())
                 ),
-                way_out: "correct `vault` in regent.yaml, or `regent init DIR --move` while Git rules".to_owned(),
+                way_out:
+                    "correct `vault` in regent.yaml; or `regent init DIR --move` while Git rules, `regent handover \
+                          --accept-vault-identity` where Vault rules and moved there"
+                        .to_owned(),
             });
         }
         warnings
@@ -426,19 +432,18 @@ impl Report {
     fn about_keys(&self) -> Vec<Warning> {
         let Keys::Left { files, mounted } = &self.facts.keys else { return Vec::new() };
         let mut warnings = Vec::new();
-        let mut warn = |about: Vec<String>, text: String| {
+        let mut warn = |about: Vec<String>, text: String, how: &str| {
             if !about.is_empty() {
-                let way_out =
-                    "remove them there: front doors need none once Vault rules; keep the root key offline".to_owned();
+                let way_out = format!("{how}: front doors need none once Vault rules; keep the root key offline");
                 warnings.push(Warning { code: "keys", about, text, way_out });
             }
         };
         let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
         let text = format!("nobody needs the rule's identities any more, and they are here: {}", few(&files));
-        warn(files, text);
+        warn(files, text, "remove them there");
         let mounted = mounted.clone().unwrap_or_default();
         let text = format!("nobody needs the keys any more, and Argo CD's repo-server mounts them: {}", few(&mounted));
-        warn(mounted, text);
+        warn(mounted, text, "`regent handover --retire-keys` removes them");
         warnings
     }
 
@@ -460,6 +465,9 @@ impl Report {
         unseen.extend(facts.labelled.as_ref().err().map(|why| ("Secrets by label".to_owned(), why)));
         if let Keys::Left { mounted: Err(why), .. } = &facts.keys {
             unseen.push(("whether argocd-repo-server mounts keys".to_owned(), why));
+        }
+        if let Account::Unseen(why) = &facts.account {
+            unseen.push(("whether the account that handed over is gone".to_owned(), why));
         }
         let secrets = self.secrets.iter().filter_map(|row| match &row.live {
             Reading::Unreadable(why) => Some((format!("Secret {}", row.name), why)),
@@ -487,6 +495,16 @@ impl Report {
         }
     }
 
+    /// The clusters that it is about now: a target may have been taken over.
+    fn clusters_now<'a>(&'a self, witness: &'a AuthorityWitness) -> Option<&'a Clusters> {
+        witness.clusters_now(&self.holder, self.facts.copy.as_ref().and_then(present))
+    }
+
+    /// Whether the copy beside the Secrets is that of this Authority.
+    fn is_copied(&self, witness: &AuthorityWitness, copy: &AuthorityWitness) -> bool {
+        *copy == AuthorityWitness { clusters: self.clusters_now(witness).cloned(), ..witness.clone() }
+    }
+
     /// For people: what is wrong first, then everything, a hundred columns wide.
     pub(super) fn for_people(&self, store: &str) -> String {
         let mut text = String::new();
@@ -502,9 +520,14 @@ impl Report {
             1 => text.push_str("\nOne thing needs a person:\n"),
             many => text.extend([format!("\n{many} things need a person:\n")]),
         }
-        for Warning { code, text: said, way_out, .. } in &self.warnings {
-            text.push_str(&wrapped(&[("-", format!("{code}: {said}")), ("", format!("way out: {way_out}"))], 2));
+        let told = |Warning { code, text, way_out, .. }: &Warning| {
+            wrapped(&[("-", format!("{code}: {text}")), ("", format!("way out: {way_out}"))], 2)
+        };
+        text.extend(self.warnings.iter().map(told));
+        if !self.notes.is_empty() {
+            text.push_str("\nFor whoever looks after it:\n");
         }
+        text.extend(self.notes.iter().map(told));
         text.push('\n');
         text.push_str(&wrapped(&self.lines(store), 14));
         if !self.secrets.is_empty() {
@@ -622,11 +645,14 @@ impl Report {
                 }
             ),
         ));
-        let vault = witness.vault.as_ref().map_or("none named".to_owned(), vault_in_words);
-        lines.push((
-            "vault",
-            format!("{vault}, {} in regent.yaml", if witness.vault == self.vault_here { "as" } else { "not as" }),
-        ));
+        let vault = witness.vault.as_ref().map_or("none named".to_owned(), ToString::to_string);
+        let moved = match &facts.evidence.moved {
+            Reading::Present(place) => format!(", moved to {place}"),
+            Reading::Absent => String::new(),
+            Reading::Unreadable(why) => format!(", and whether it moved cannot be read: {why}"),
+        };
+        let is_here = if self.names_vault_as_it_is() == Some(true) { "as" } else { "not as" };
+        lines.push(("vault", format!("{vault}{moved}, {is_here} in regent.yaml")));
         if let Some(clusters) = &witness.clusters {
             let compared = |recorded: &String, real: &Result<String, String>| match real {
                 Ok(real) => same(real == recorded).to_owned(),
@@ -636,12 +662,23 @@ impl Report {
                 "made for",
                 format!("witnesses in {}, {}", clusters.witness, compared(&clusters.witness, &facts.witness_uid)),
             ));
+            let now = self.clusters_now(witness).map_or(&clusters.target, |now| &now.target);
+            let taken_over = if now == &clusters.target { String::new() } else { format!("taken over by {now}, ") };
             lines.push((
                 "",
-                format!("Secrets in {}, {}", clusters.target, compared(&clusters.target, &facts.target_uid)),
+                format!("Secrets in {}, {taken_over}{}", clusters.target, compared(now, &facts.target_uid)),
             ));
         }
         lines
+    }
+
+    /// Whether `regent.yaml` names the place where Vault is asked; `None` where that cannot be read.
+    fn names_vault_as_it_is(&self) -> Option<bool> {
+        match self.facts.evidence.place() {
+            Reading::Present(place) => Some(self.vault_here.as_ref() == Some(&place)),
+            Reading::Absent => Some(self.vault_here.is_none()),
+            Reading::Unreadable(_) => None,
+        }
     }
 
     /// What the Authority's status says. Nothing is read out of an Authority that cannot be read.
@@ -709,13 +746,14 @@ impl Report {
         imported["documents"] = json!(present(&facts.evidence.imported).map_or(0, Vec::len));
         let tracking =
             facts.noted.as_ref().ok().and_then(Option::as_ref).map(|noted| tracking_as_json(&noted.tracking));
-        let compared = |recorded: Option<&String>, real: &Result<String, String>| {
+        let compared = |recorded: Option<&String>, now: Option<&String>, real: &Result<String, String>| {
             json!({
-                "recorded": recorded, "real": real.as_ref().ok(), "why": real.as_ref().err(),
-                "same": recorded.zip(real.as_ref().ok()).map(|(recorded, real)| recorded == real),
+                "recorded": recorded, "now": now, "real": real.as_ref().ok(), "why": real.as_ref().err(),
+                "same": now.zip(real.as_ref().ok()).map(|(now, real)| now == real),
             })
         };
         let clusters = witness.and_then(|witness| witness.clusters.as_ref());
+        let now = witness.and_then(|witness| self.clusters_now(witness));
         let heartbeat = self.heartbeat();
         let mut settled = reading_as_json(&self.of_status(&facts.evidence.settled));
         settled["message"] = json!(self.settled().map(|settled| &settled.message));
@@ -737,8 +775,12 @@ impl Report {
                 "heartbeat": heartbeat.map(|at| json!({ "unix": at, "ageSeconds": facts.now.saturating_sub(at) })),
                 "tracking": tracking,
                 "clusters": {
-                    "witnesses": compared(clusters.map(|clusters| &clusters.witness), &facts.witness_uid),
-                    "secrets": compared(clusters.map(|clusters| &clusters.target), &facts.target_uid),
+                    "witnesses": compared(
+                        clusters.map(|clusters| &clusters.witness), now.map(|now| &now.witness), &facts.witness_uid,
+                    ),
+                    "secrets": compared(
+                        clusters.map(|clusters| &clusters.target), now.map(|now| &now.target), &facts.target_uid,
+                    ),
                 },
                 "root": {
                     "recorded": witness.and_then(|witness| witness.root.as_ref()), "here": self.root_here,
@@ -746,8 +788,9 @@ impl Report {
                 },
                 "vault": {
                     "recorded": witness.and_then(|witness| witness.vault.as_ref()).map(vault_as_json),
+                    "moved": present(&facts.evidence.moved).map(vault_as_json),
                     "here": self.vault_here.as_ref().map(vault_as_json),
-                    "same": witness.map(|witness| witness.vault == self.vault_here),
+                    "same": witness.and(self.names_vault_as_it_is()),
                 },
             },
             "policies": facts.policies.iter().map(policy_as_json).collect::<Vec<_>>(),
@@ -760,11 +803,17 @@ impl Report {
                     "mounted": mounted.as_ref().ok(), "why": mounted.as_ref().err(),
                 }),
             },
-            "warnings": self.warnings.iter().map(|Warning { code, about, text, way_out }| json!({
-                "code": code, "about": about, "text": text, "wayOut": way_out,
-            })).collect::<Vec<_>>(),
+            "warnings": self.warnings.iter().map(Warning::as_json).collect::<Vec<_>>(),
+            "notes": self.notes.iter().map(Warning::as_json).collect::<Vec<_>>(),
             "secrets": self.secrets.iter().map(Row::as_json).collect::<Vec<_>>(),
         })
+    }
+}
+
+impl Warning {
+    fn as_json(&self) -> Value {
+        let Self { code, about, text, way_out } = self;
+        json!({ "code": code, "about": about, "text": text, "wayOut": way_out })
     }
 }
 
@@ -999,11 +1048,6 @@ fn witness_as_json(witness: &AuthorityWitness) -> Value {
         "authority": authority, "epoch": witness.epoch.get(), "handoverId": handover,
         "supersedes": witness.supersedes.as_ref().map(ToString::to_string), "noVaultYet": witness.no_vault_yet,
     })
-}
-
-fn vault_in_words(WitnessedVault { address, namespace, mount, prefix }: &WitnessedVault) -> String {
-    let namespace = if namespace.is_empty() { String::new() } else { format!(" namespace {namespace}") };
-    format!("{address}{namespace} {mount}/{prefix}")
 }
 
 fn vault_as_json(WitnessedVault { address, namespace, mount, prefix }: &WitnessedVault) -> Value {

@@ -122,7 +122,7 @@ impl Verified {
         let place = &record.site.vault.place;
         let mut lines = vec![
             ("record", format!("of commit {}, {} documents", record.git_commit, record.documents.len())),
-            ("vault", format!("{} {}/{}: {} copies", place.address, place.mount, place.prefix, self.copies)),
+            ("vault", format!("{place}: {} copies", self.copies)),
         ];
         if let Some(version) = self.heartbeat() {
             lines.push(("heartbeat", version.to_string()));

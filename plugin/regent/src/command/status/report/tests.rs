@@ -111,6 +111,7 @@ fn facts(evidence: Evidence) -> Facts {
         } else {
             Keys::Needed
         },
+        account: if evidence.is_settled() { Account::Left(Vec::new()) } else { Account::Needed },
         secrets: ours
             .clone()
             .map(|name| (name, live(&guarded())))
@@ -347,6 +348,32 @@ fn what_needs_a_person_is_a_warning_and_ends_with_1() {
     }
 }
 
+/// architecture.md 1.6, the target of a hub.
+#[test]
+fn a_target_that_was_taken_over_is_the_authoritys_own_and_another_is_named() {
+    const NEW: &str = "0f0e0d0c-0000-4000-8000-000000000002";
+    let of = |handover: &str, target: &str| AuthorityWitness {
+        clusters: Some(Clusters { witness: UID.to_owned(), target: target.to_owned() }),
+        ..witness(Holds::Vault(HandoverId::parse(handover).unwrap()))
+    };
+    let in_new = |copy: AuthorityWitness| {
+        after(vault(), |facts| {
+            facts.target = Some("https://target".to_owned());
+            facts.target_uid = Ok(NEW.to_owned());
+            facts.copy = Some(Reading::Present(copy));
+        })
+    };
+    let (warnings, exit, report) = in_new(of(HANDOVER, NEW));
+    assert_eq!((warnings, exit), (Vec::new(), Exit::Done), "{:?}", report.warnings);
+    let text = report.for_people("c").split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains(&format!("Secrets in {UID}, taken over by {NEW}, as here")), "{text}");
+    // The copy of the cluster that was, restored into this one; and one of another handover.
+    for copy in [of(HANDOVER, UID), of(UID, NEW)] {
+        let (warnings, ..) = in_new(copy.clone());
+        assert!(warnings.contains(&"other-cluster"), "{copy:?}: {warnings:?}");
+    }
+}
+
 #[test]
 fn another_authoritys_label_is_named_beside_the_guards_that_it_costs() {
     let (warnings, _, report) = after(git(), |facts| {
@@ -427,9 +454,10 @@ fn the_keys_of_the_json_are_these() {
         evidence.authority.witness evidence.authority.witness.authority evidence.authority.witness.epoch
         evidence.authority.witness.handoverId evidence.authority.witness.noVaultYet evidence.authority.witness.supersedes
         evidence.clusters
-        evidence.clusters.secrets evidence.clusters.secrets.real evidence.clusters.secrets.recorded
+        evidence.clusters.secrets evidence.clusters.secrets.now evidence.clusters.secrets.real evidence.clusters.secrets.recorded
         evidence.clusters.secrets.same evidence.clusters.secrets.why
-        evidence.clusters.witnesses evidence.clusters.witnesses.real evidence.clusters.witnesses.recorded
+        evidence.clusters.witnesses evidence.clusters.witnesses.now evidence.clusters.witnesses.real
+        evidence.clusters.witnesses.recorded
         evidence.clusters.witnesses.same evidence.clusters.witnesses.why
         evidence.copy evidence.copy.reading evidence.copy.why evidence.copy.witness
         evidence.handovers evidence.handovers.documents evidence.handovers.epoch evidence.handovers.handoverId
@@ -439,10 +467,11 @@ fn the_keys_of_the_json_are_these() {
         evidence.root evidence.root.here evidence.root.recorded evidence.root.same
         evidence.settled evidence.settled.message evidence.settled.reading evidence.settled.why
         evidence.tracking evidence.tracking.argocd evidence.tracking.flux
-        evidence.vault evidence.vault.here evidence.vault.recorded evidence.vault.same
+        evidence.vault evidence.vault.here evidence.vault.moved evidence.vault.recorded evidence.vault.same
         exitCode headline
         keys keys.files keys.mounted keys.why
         lock lock.doors lock.policy lock.policy.inForce lock.policy.name lock.policy.why
+        notes
         policies policies.inForce policies.name policies.why
         recordedNotMirrored
         secrets secrets.class secrets.clearCopy secrets.contenders secrets.file
@@ -507,4 +536,40 @@ fn nothing_is_read_out_of_an_authority_that_cannot_be_read() {
 fn spans_of_time_are_said_as_people_do() {
     let said = [0, 119, 120, 7199, 7200, 172_799, 172_800].map(age);
     assert_eq!(said, ["0 s", "119 s", "2 min", "119 min", "2 h", "47 h", "2 d"]);
+}
+
+#[test]
+fn the_account_that_handed_over_is_named_until_it_is_gone_and_is_no_alarm() {
+    let left = || Account::Left(vec!["ServiceAccount regent-system/regent-handover-prod".to_owned()]);
+    let (warnings, exit, report) = after(vault(), |facts| facts.account = left());
+    assert_eq!((warnings, exit), (vec![], Exit::Done));
+    let text = report.for_people("context prod");
+    for words in [
+        "All is as it should be.",
+        "- handover-account: ",
+        "delete serviceaccount regent-handover-prod",
+        "Vault, which was",
+    ] {
+        assert!(text.split_whitespace().collect::<Vec<_>>().join(" ").contains(words), "{words}: {text}");
+    }
+    assert_eq!(report.as_json()["notes"][0]["code"], "handover-account");
+    let (_, _, gone) = after(vault(), |_| {});
+    assert_eq!(gone.as_json()["notes"], serde_json::json!([]));
+    let (warnings, exit, _) = after(vault(), |facts| facts.account = Account::Unseen("no right".to_owned()));
+    assert_eq!((warnings, exit), (vec!["not-seen"], Exit::Refused));
+}
+
+#[test]
+fn where_vault_moved_to_counts_and_where_it_was_is_told() {
+    let place = |address: &str| WitnessedVault {
+        address: address.to_owned(),
+        namespace: String::new(),
+        mount: "secret".to_owned(),
+        prefix: "bootstrap/prod".to_owned(),
+    };
+    let (warnings, _, report) = after(Evidence { moved: Reading::Present(place("https://new")), ..vault() }, |_| {});
+    assert_eq!(warnings, ["vault-place"]);
+    let text = report.for_people("context prod");
+    assert!(text.contains("moved to https://new secret/bootstrap/prod"), "{text}");
+    assert_eq!(report.as_json()["evidence"]["vault"]["same"], false);
 }
