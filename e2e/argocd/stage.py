@@ -129,12 +129,22 @@ class House:
 
     def serve(self):
         self.redis_port, self.repo_port = free_port(), free_port()
-        self.start("redis", "redis-server", "--bind", "127.0.0.1", "--port", self.redis_port,
-                   "--save", "", "--appendonly", "no", "--dir", self.folder)
+        self.start_redis()
         self.start_repo_server(self.repo_port)
-        until(f"port {self.redis_port} answers", lambda: answers_on(self.redis_port))
         self.driver = Asker(self.peers / "argocd-driver", "-requests", "-server", f"127.0.0.1:{self.repo_port}",
                             env=self.env)
+
+    def start_redis(self):
+        self.redis_server = self.start("redis", "redis-server", "--bind", "127.0.0.1", "--port", self.redis_port,
+                                       "--save", "", "--appendonly", "no", "--dir", self.folder)
+        until(f"port {self.redis_port} answers", lambda: answers_on(self.redis_port))
+
+    def restart_redis(self):
+        """It keeps nothing."""
+        self.started.remove(self.redis_server)
+        self.redis_server.kill()
+        self.redis_server.wait()
+        self.start_redis()
 
     def start_repo_server(self, port, tmp=None):
         """The one of the house, or another with a place of its own for its checkouts."""

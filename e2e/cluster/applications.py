@@ -83,6 +83,9 @@ class ArgoCD:
         self.cluster.apply([{"apiVersion": "v1", "kind": "Secret", "stringData": {"server.secretkey": "0" * 32},
                              "metadata": {"name": "argocd-secret", "namespace": NAMESPACE,
                                           "labels": {"app.kubernetes.io/part-of": "argocd"}}}])
+        self.start_server()
+
+    def start_server(self):
         self.cluster.run("argocd-server", self.house.peers / "argocd", "--insecure", "--disable-auth",
                          "--address", "127.0.0.1", "--port", self.api, "--metrics-address", "127.0.0.1",
                          "--metrics-port", free_port(), "--repo-server", f"127.0.0.1:{self.repo_port}",
@@ -96,6 +99,14 @@ class ArgoCD:
         status, text = fetch(self.api, f"/api/v1/applications/{name}/manifests?noCache=true")
         assert status == 200, text
         return text
+
+    def restart_server(self):
+        self.cluster.kill("argocd-server")
+        self.start_server()
+
+    def restart(self):
+        self.stop()
+        self.start()
 
     def stop(self):
         self.cluster.kill("application-controller")
@@ -128,12 +139,13 @@ class ArgoCD:
         return text in live
 
 
-def fetch(port, path):
+def fetch(port, path, method="GET"):
     """Status and text; 0 where nobody answers."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2 * PATIENCE)
     with contextlib.closing(connection):
         try:
-            connection.request("GET", path)
+            # argocd-server takes no other type, and no other request without one.
+            connection.request(method, path, headers={"Content-Type": "application/json"})
             response = connection.getresponse()
             return response.status, response.read().decode()
         except OSError:
@@ -169,21 +181,20 @@ class Application:
         self.patch({"metadata": {"annotations": {REFRESH: how}}})
         return self.wait(f"refreshed ({how})", idle)
 
-    def sync(self, prune=True, revision=None, options=(), resources=None, force=False, dry=False):
-        """Syncs it, and gives the state of that operation."""
-        sync = {"prune": prune, "dryRun": dry, "syncOptions": list(options), "syncStrategy": {"hook": {"force": force}},
-                **({"revision": revision} if revision else {}), **({"resources": resources} if resources else {})}
+    def sync(self, prune=True, options=(), force=False, dry=False, **more):
+        """Syncs it, to a `revision` or to `revisions` of its sources, and gives the state of that operation."""
+        sync = {"prune": prune, "dryRun": dry, "syncOptions": list(options), "syncStrategy": {"hook": {"force": force}}, **more}
         self.operate({"sync": sync})
         return self.wait("the sync ended", idle)["status"]["operationState"]
 
     def rollback(self, revision):
-        """Back to a revision of its history, as `argocd app rollback` does it: with the source of that time."""
-        deployed = [each for each in self.get()["status"]["history"] if each["revision"] == revision]
+        """Back to a revision of its history, as `argocd app rollback` does it: with the sources of that time."""
+        deployed = [each for each in self.get()["status"]["history"] if revision in (each.get("revision"), *each.get("revisions", ()))]
         assert deployed, f"{revision} was never deployed"
         # Argo CD refuses it while automation is on.
         self.patch({"spec": {"syncPolicy": {"automated": None}}})
-        self.operate({"sync": {"revision": revision, "prune": True, "syncStrategy": {"apply": {}},
-                               "source": deployed[-1]["source"]}})
+        then = {key: deployed[-1][key] for key in ("revision", "revisions", "source", "sources") if key in deployed[-1]}
+        self.operate({"sync": {**then, "prune": True, "syncStrategy": {"apply": {}}}})
         return self.wait("the rollback ended", idle)["status"]["operationState"]
 
     def operate(self, operation):

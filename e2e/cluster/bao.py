@@ -6,28 +6,38 @@ import os
 import ssl
 import subprocess
 
-from stage import free_port, until
+from stage import PATIENCE, free_port, until
+
+# What a person needs who asks for a record and for copies.
+READER = "".join(f'path "secret/data/{path}/*" {{ capabilities = ["read"] }}\n' for path in ("regent/prod/authority", "bootstrap/prod"))
 
 
 class Bao:
-    """`bao server -dev`: unsealed, in memory, KV of version 2 at `secret`; `tls` is a folder for certificates."""
+    """`bao server -dev`: unsealed, in memory, KV of version 2 at `secret`; `tls` is a folder for certificates. Stopped and started
+    again it has forgotten everything: a lost Vault."""
 
-    def __init__(self, stage, name="bao", tls=False, ha=False):
-        self.root, self.port, self.tls = f"root-{os.urandom(8).hex()}", free_port(), tls
-        folder = stage.folder / name
-        folder.mkdir()
-        words = ["-dev-no-store-token", f"-dev-root-token-id={self.root}", f"-dev-listen-address=127.0.0.1:{self.port}"]
+    def __init__(self, stage, name="bao", tls=False):
+        self.root, self.port, self.tls, self.child = f"root-{os.urandom(8).hex()}", free_port(), tls, None
+        self.folder = stage.folder / name
+        self.folder.mkdir()
+        self.ca, self.address = self.folder / "vault-ca.pem", f"http{'s' if tls else ''}://127.0.0.1:{self.port}"
+        self.words = ["-dev-no-store-token", f"-dev-root-token-id={self.root}", f"-dev-listen-address=127.0.0.1:{self.port}"]
         if tls:
-            words += ["-dev-tls", f"-dev-tls-cert-dir={folder}"]
-        if ha:
-            words += ["-dev-ha"]
-        self.ca = folder / "vault-ca.pem"
-        with (folder / "log").open("wb") as log:
-            self.child = subprocess.Popen(["bao", "server", "-dev", *words], stdin=subprocess.DEVNULL,
-                                          stdout=log, stderr=log, cwd=folder, env={"HOME": str(folder), "PATH": os.environ["PATH"]})
-        self.address = f"http{'s' if tls else ''}://127.0.0.1:{self.port}"
+            self.words += ["-dev-tls", f"-dev-tls-cert-dir={self.folder}"]
+        self.start()
+
+    def start(self):
+        with (self.folder / "log").open("ab") as log:
+            self.child = subprocess.Popen(["bao", "server", "-dev", *self.words], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                          cwd=self.folder, env={"HOME": str(self.folder), "PATH": os.environ["PATH"]})
         until("OpenBao is ready", lambda: self.health() == 200)
-        self.unsealer = None
+        self.done("PUT", "sys/policies/acl/reader", {"policy": READER})
+
+    def stop(self):
+        if self.child:
+            self.child.kill()
+            self.child.wait()
+            self.child = None
 
     def health(self):
         try:
@@ -38,8 +48,8 @@ class Bao:
     def ask(self, method, path, body=None, token="", namespace=""):
         """Status and JSON; with the root token, unless another or none is named."""
         context = ssl.create_default_context(cafile=self.ca) if self.tls else None
-        connection = (http.client.HTTPSConnection("127.0.0.1", self.port, timeout=30, context=context) if self.tls
-                      else http.client.HTTPConnection("127.0.0.1", self.port, timeout=30))
+        connection = (http.client.HTTPSConnection("127.0.0.1", self.port, timeout=PATIENCE, context=context) if self.tls
+                      else http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE))
         token = self.root if token == "" else token
         try:
             connection.request(method, f"/v1/{path}", None if body is None else json.dumps(body), {
@@ -55,12 +65,21 @@ class Bao:
         assert status in (200, 204), (words, status, body)
         return body
 
+    def put(self, path, fields):
+        self.done("POST", f"secret/data/{path}", {"data": fields})
+
     def reader(self, path, namespace=""):
         """A token that may read this path and nothing else."""
-        self.done("PUT", "sys/policies/acl/reader", {"policy": f'path "{path}" {{ capabilities = ["read"] }}'}, namespace=namespace)
-        made = self.done("POST", "auth/token/create", {"policies": ["reader"], "no_default_policy": True, "ttl": "1h"}, namespace=namespace)
+        self.done("PUT", "sys/policies/acl/one", {"policy": f'path "{path}" {{ capabilities = ["read"] }}'}, namespace=namespace)
+        return self.token("one", namespace)
+
+    def token(self, policy, namespace=""):
+        made = self.done("POST", "auth/token/create", {"policies": [policy], "no_default_policy": True, "ttl": "1h"}, namespace=namespace)
         return made["auth"]["client_token"]
 
-    def stop(self):
-        self.child.kill()
-        self.child.wait()
+    def token_file(self, policy="reader"):
+        """A token that may read what regent asks for, in a file."""
+        file = self.folder / f"token-{os.urandom(4).hex()}"
+        file.write_text(self.token(policy) + "\n")
+        file.chmod(0o600)
+        return file

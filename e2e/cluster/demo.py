@@ -194,10 +194,10 @@ def story(out, stage, keep):
     tell("It looks for any witness of any epoch, asks Vault for a record, looks whether the policies bind, who reads and who",
          "writes; and says what it makes.")
     init_words = "regent", "init", "clusters/prod", "--context", ADMIN, "--vault-token-file", vault_token, "--yes"
-    shown = f"regent init clusters/prod --context {ADMIN} --vault-token-file token --yes"
-    made = show(*init_words, shown=shown)
+    shown_init = f"regent init clusters/prod --context {ADMIN} --vault-token-file token --yes"
+    made = show(*init_words, shown=shown_init)
     claim("it made the Authority", "created Authority prod" in made)
-    again = show(*init_words, refused=True, shown=shown)
+    again = show(*init_words, refused=True, shown=shown_init)
     claim("it says why not twice", "error" in again)
 
     chapter("An Application is synced")
@@ -297,12 +297,45 @@ def story(out, stage, keep):
         claim("a rule of regent says no", "regent" in said or "final" in said)
     tell("", "An accident and a tool end here. Who may write the policies themselves does not: manifests/cluster/README.md.")
 
-    chapter("Vault is gone")
-    vault.stop()
+    chapter("Vault is gone, and comes back")
+    node, = vault.nodes
+    node.kill()
     tell("OpenBao is killed. The plugin never asks it, so nothing changes, and no value comes back from Git.")
     claim("there are stubs", stubs_of(out, ask) == len(DOCUMENTS))
     said = show(*handover, "--yes", "--vault-patience", "0", refused=True, shown=f"{typed_handover} --yes")
     claim("it says that Vault does not answer", "Vault" in said)
+    node.start()
+    node.unseal()
+    tell("", "It is started again, and unsealed. The same command finds everything done:")
+    said = show(*handover, "--yes", shown=f"{typed_handover} --yes")
+    claim("Vault rules all the while", "rules" in said and prod.secrets() == before)
+    claim("Vault has what it had", vault.done("GET", "secret/data/bootstrap/prod/app/db")["data"]["metadata"]["version"] == 1)
+
+    chapter("Git is rolled back to before everything")
+    repo.git("reset", "--quiet", "--hard", first)
+    show("git", "log", "--oneline", "main")
+    app.refresh("hard")
+    app.synced()
+    claim("the rotated value is there", prod.secrets() == before and stubs_of(out, ask) == len(DOCUMENTS))
+    tell("", "Argo CD renders that commit and is in order: the files of then, and the values of now.")
+
+    chapter("The authority is lost, and bootstrapped again")
+    tell("Both witnesses go, as after a restore of an old etcd; by break-glass, since nobody else can.")
+    for words in ["-n", "kube-system", "delete", "configmap", "regent-authority-prod-1"], ["delete", "authority", "prod"]:
+        show("kubectl", "--context", "breakglass", *words)
+    claim("the first sidecar remembers", stubs_of(out, ask) == len(DOCUMENTS))
+    third = init.serve_with(stage, cluster, token, rules, name="third")
+    refusal = show(*ask[:4], third.socket, *ask[5:], "--reveal", refused=True, shown=asked.replace(sidecar.socket.name, third.socket.name))
+    claim("whoever asks anew gets no value", "P5" in refusal)
+    tell("", "`init` asks Vault first, finds the record there, and begins with Vault straight away. Git gets no moment:")
+    said = show(*init_words, refused=True, shown=shown_init)
+    claim("it found the record", "record" in said)
+    said = show(*init_words, "--from-vault", refused=True, shown=f"{shown_init} --from-vault")
+    claim("it begins with Vault, and is not settled", "begun" in said and "not settled" in said)
+    claim("there are stubs", stubs_of(out, [*ask[:4], third.socket, *ask[5:]]) == len(DOCUMENTS))
+    said = show(*handover, "--yes", shown=f"{typed_handover} --yes")
+    claim("it is settled again, and nothing has changed", "settled" in said and prod.secrets() == before)
+    show("kubectl", "get", "authorities")
 
     chapter("The API server is gone")
     cluster.stop_apiserver()

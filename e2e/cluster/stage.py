@@ -33,6 +33,10 @@ KINDS = {
     "Secret": ("api/v1", "secrets", True),
     "Deployment": ("apis/apps/v1", "deployments", True),
     "ServiceAccount": ("api/v1", "serviceaccounts", True),
+    "Pod": ("api/v1", "pods", True),
+    "Node": ("api/v1", "nodes", False),
+    "Event": ("api/v1", "events", True),
+    "Job": ("apis/batch/v1", "jobs", True),
     "Role": ("apis/rbac.authorization.k8s.io/v1", "roles", True),
     "RoleBinding": ("apis/rbac.authorization.k8s.io/v1", "rolebindings", True),
     "ClusterRole": ("apis/rbac.authorization.k8s.io/v1", "clusterroles", False),
@@ -51,6 +55,9 @@ PATCHES = {
     "merge": "application/merge-patch+json", "json": "application/json-patch+json",
     "strategic": "application/strategic-merge-patch+json", "apply": "application/apply-patch+yaml",
 }
+# What pods need of kube-controller-manager.
+OF_PODS = ("job-controller", "pod-garbage-collector-controller", "root-ca-certificate-publisher-controller", "serviceaccount-controller",
+           "serviceaccount-token-controller", "ttl-after-finished-controller")
 # Who may ask by a token of the API server's own file: name and groups.
 USERS = {"admin": ["system:masters"], "breakglass": ["regent:break-glass", "system:masters"], "installer": []}
 
@@ -87,9 +94,11 @@ class Answer(NamedTuple):
 class Cluster:
     """etcd and kube-apiserver. `with Cluster(folder, peers) as cluster:` starts it and ends it."""
 
-    def __init__(self, folder, peers, *flags):
-        """`flags` are for kube-apiserver, behind our own."""
-        self.folder, self.peers, self.flags = Path(folder), Path(peers), flags
+    def __init__(self, folder, peers, *flags, pods=False):
+        """`flags` are for kube-apiserver, behind our own; `pods` for a story that has some."""
+        self.folder, self.peers, self.pods = Path(folder), Path(peers), pods
+        # Elsewhere no pod and no node ever runs.
+        self.flags = flags if pods else ("--disable-admission-plugins=ServiceAccount", *flags)
         self.data, self.logs, certs = self.folder / "etcd", self.folder / "log", self.folder / "certs"
         for made in (self.logs, certs):
             made.mkdir(parents=True)
@@ -161,9 +170,7 @@ class Cluster:
                  f"--service-account-signing-key-file={self.key}", f"--service-account-issuer={issuer}",
                  f"--api-audiences={issuer}", "--authorization-mode=RBAC",
                  f"--token-auth-file={self.folder / 'users.csv'}", "--service-cluster-ip-range=10.96.0.0/16",
-                 # No pod and no node ever runs here.
-                 "--disable-admission-plugins=ServiceAccount", "--endpoint-reconciler-type=none", "--profiling=false",
-                 *self.flags)
+                 "--endpoint-reconciler-type=none", "--profiling=false", *self.flags)
         if wait:
             self.ready()
 
@@ -187,10 +194,11 @@ class Cluster:
         until(f"{self.server} is ready", serves, seconds)
 
     def controllers(self):
-        """kube-controller-manager as far as deletion needs it: garbage collection, and the content of namespaces."""
+        """kube-controller-manager as far as deletion needs it, garbage collection and the content of namespaces; and as pods do."""
+        names = ",".join(("garbage-collector-controller", "namespace-controller", *(OF_PODS if self.pods else ())))
         self.run("kube-controller-manager", self.peers / "kube-controller-manager", "--bind-address=127.0.0.1",
                  f"--secure-port={free_port()}", f"--cert-dir={self.folder / 'controllers'}", "--leader-elect=false",
-                 "--controllers=garbage-collector-controller,namespace-controller",
+                 f"--controllers={names}", f"--root-ca-file={self.ca}", f"--service-account-private-key-file={self.key}",
                  *(f"--{flag}kubeconfig={self.kubeconfig()}" for flag in ("", "authentication-", "authorization-")))
 
     # --- its data
@@ -467,9 +475,9 @@ class Stage(door.Stage):
         super().__init__(house, name)
         self.clusters = []
 
-    def cluster(self, name="cluster", *flags):
+    def cluster(self, name="cluster", *flags, **kwargs):
         """A running cluster."""
-        cluster = Cluster(self.folder / name, self.house.peers, *flags)
+        cluster = Cluster(self.folder / name, self.house.peers, *flags, **kwargs)
         self.clusters.append(cluster)
         cluster.start()
         return cluster

@@ -1,5 +1,5 @@
 """An authority with a Vault beside it, handed over as `regent handover` will do it; and regent as a person runs it, on a
-root with the keys of the offline root. The Vault is the real OpenBao, in its development mode: all of it in memory.
+root with the keys of the offline root.
 """
 
 import base64
@@ -7,73 +7,16 @@ import json
 import os
 import re
 import subprocess
-import urllib.error
-import urllib.request
 import uuid
 
 from applications import DOOR
 from installed import bound, install
-from stage import PATIENCE, at, free_port, leaks, until
+from stage import PATIENCE, at, leaks, until
 
 SYSTEM = "regent-system"
 # The group, by impersonation, as manifests/cluster/rbac.yaml has it: nothing but its role counts.
 BREAK_GLASS = "--as", "jane", "--as-group", "regent:break-glass"
 LOCKED = "Vault is the authority for this Secret"
-
-
-class Bao:
-    """OpenBao on a port of its own. Stopped and started again it has forgotten everything: a lost Vault."""
-
-    ROOT = "root-of-the-story"
-
-    def __init__(self, stage, name="bao"):
-        self.stage, self.name, self.port = stage, name, free_port()
-        self.address = f"http://127.0.0.1:{self.port}"
-        self.child, self.started = None, 0
-        self.start()
-
-    def start(self):
-        self.started += 1
-        log = self.stage.folder / f"{self.name}-{self.started}.log"
-        with log.open("wb") as out:
-            self.child = subprocess.Popen(
-                ["bao", "server", "-dev", "-dev-no-store-token", f"-dev-root-token-id={self.ROOT}",
-                 f"-dev-listen-address=127.0.0.1:{self.port}"], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                env={"PATH": os.environ["PATH"], "HOME": str(self.stage.folder)})
-        until("OpenBao answers", lambda: self.ask("GET", "sys/health")[0] == 200)
-        self.ask("PUT", "sys/policies/acl/reader", {"policy": "".join(
-            f'path "secret/data/{path}/*" {{ capabilities = ["read"] }}\n' for path in ("regent/prod/authority", "bootstrap/prod"))})
-
-    def stop(self):
-        if self.child:
-            self.child.kill()
-            self.child.wait()
-            self.child = None
-
-    def ask(self, method, path, body=None):
-        request = urllib.request.Request(
-            f"{self.address}/v1/{path}", None if body is None else json.dumps(body).encode(), {"X-Vault-Token": self.ROOT},
-            method=method)
-        try:
-            with urllib.request.urlopen(request, timeout=PATIENCE) as response:
-                return response.status, json.loads(response.read() or b"null")
-        except urllib.error.HTTPError as error:
-            return error.code, None
-        except OSError:
-            return 0, None
-
-    def put(self, path, fields):
-        status, _ = self.ask("POST", f"secret/data/{path}", {"data": fields})
-        assert status == 200, status
-
-    def token_file(self, policy="reader"):
-        """A token that may read what regent asks for, in a file."""
-        status, answer = self.ask("POST", "auth/token/create", {"policies": [policy], "no_default_policy": True})
-        assert status == 200, status
-        file = self.stage.folder / f"token-{uuid.uuid4().hex[:8]}"
-        file.write_text(answer["auth"]["client_token"] + "\n")
-        file.chmod(0o600)
-        return file
 
 
 class Place:

@@ -8,6 +8,7 @@ import contextlib
 import http.client
 import json
 import os
+import shutil
 import ssl
 import subprocess
 import time
@@ -30,12 +31,7 @@ class Bao:
         # A story that fails may not come to it.
         atexit.register(self.stop)
         try:
-            self.nodes[0].start()
-            made = self.done("PUT", "sys/init", {"secret_shares": 1, "secret_threshold": 1}, token=None, node=self.nodes[0])
-            self.root, self.key = made["root_token"], made["keys"][0]
-            self.nodes[0].unseal()
-            until("the first node is active", lambda: self.nodes[0].health() == 200)
-            self.mount("secret")
+            self.initialised()
             for node in self.nodes[1:]:
                 node.start()
             for node in self.nodes[1:]:
@@ -43,6 +39,23 @@ class Bao:
         except BaseException:
             self.stop()
             raise
+
+    def initialised(self):
+        """The first node, with nothing in it."""
+        self.nodes[0].start()
+        made = self.done("PUT", "sys/init", {"secret_shares": 1, "secret_threshold": 1}, token=None, node=self.nodes[0])
+        self.root, self.key = made["root_token"], made["keys"][0]
+        self.nodes[0].unseal()
+        until("the first node is active", lambda: self.nodes[0].health() == 200)
+        self.mount("secret")
+
+    def rebuilt(self):
+        """All that it held is gone. One node, at the same address, is another Vault."""
+        self.stop()
+        self.root = self.key = None
+        for file in (self.nodes[0].folder / "data").iterdir():
+            shutil.rmtree(file) if file.is_dir() else file.unlink()
+        self.initialised()
 
     # --- nodes
 

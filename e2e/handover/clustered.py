@@ -3,6 +3,7 @@
 import json
 
 import init
+from applications import NAMESPACE
 from handed import Hand
 from init_place import objects
 from stage import until
@@ -45,6 +46,15 @@ class Clustered(Hand):
             {**rbac, "kind": "RoleBinding", "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "listed"},
              "subjects": [{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": "regent-system"}]}])
 
+    def may_refresh(self, *names):
+        """The handover's account may, by a role with names."""
+        rbac = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": "refresh", "namespace": NAMESPACE}}
+        self.cluster.apply([
+            {**rbac, "kind": "Role", "rules": [{"apiGroups": ["argoproj.io"], "resources": ["applications"],
+                                                "resourceNames": names, "verbs": ["get", "patch"]}]},
+            {**rbac, "kind": "RoleBinding", "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "refresh"},
+             "subjects": [{"kind": "ServiceAccount", "name": "regent-handover-prod", "namespace": "regent-system"}]}])
+
     def connected(self):
         """Asks this cluster from now on."""
         self.where = ["--kubeconfig", self.cluster.kubeconfig()]
@@ -77,17 +87,28 @@ class Clustered(Hand):
         return self.handover(*words, says="closed: ", **kwargs)
 
     def everything(self):
-        """Whatever a handover could write: every object with its resourceVersion, and every key of Vault. Applications are left
-        out: where there are any, Argo CD itself writes their status every few seconds."""
+        """Whatever a handover could write: every object with its resourceVersion, and every key of Vault. Applications and
+        Events are left out: Argo CD itself writes them every few seconds."""
         found = [objects(each) for each in self.clusters()]
-        return [{thing: version for thing, version in each.items() if thing[0] != "Application"} for each in found], self.versions()
+        return [{thing: version for thing, version in each.items() if thing[0] not in ("Application", "Event")} for each in found], self.versions()
 
     def refused(self, *words, **kwargs):
         """Told, and nothing was written."""
         before = self.everything()
         said = self.handover(*words, **kwargs)
-        assert self.everything() == before, "something was written"
+        after = self.everything()
+        assert after == before, [set(now.items()) ^ set(then.items()) for now, then in zip([*after[0], after[1]], [*before[0], before[1]])]
         return said
+
+    def settled(self):
+        """What is noted of it; None where it is not."""
+        status = self.cluster.get("Authority", "prod").ok().get("status", {})
+        if "settled" not in status:
+            return None
+        assert status["settled"] == {"epoch": self.epoch, "handoverId": self.authority()["handoverId"]}, status
+        said = condition({"status": status}, "Settled")
+        assert said["status"] == "True" and condition({"status": status}, "Ready")["status"] == "True", status
+        return said["message"]
 
     # --- witnesses
 
@@ -95,7 +116,7 @@ class Clustered(Hand):
         return (cluster or self.cluster).get("Authority", "prod").ok()["spec"]
 
     def config_map(self):
-        answer = self.cluster.get("ConfigMap", "regent-authority-prod-1", "kube-system")
+        answer = self.cluster.get("ConfigMap", f"regent-authority-prod-{self.epoch}", "kube-system")
         return None if answer.status == 404 else answer.ok()
 
     def git_rules(self):
@@ -112,7 +133,7 @@ class Clustered(Hand):
         # Of the clusters the record says where it was made, the witnesses where they are.
         here = {"witnessKubeUid": self.cluster.uid(), "targetKubeUid": self.target.uid()}
         documents, copies = json.loads(record.pop("documents")), json.loads(record.pop("records"))
-        marked = self.bao.ask("GET", "secret/data/regent/prod/authority/1")[1]["data"]["metadata"]
+        marked = self.bao.ask("GET", f"secret/data/{self.key_of_record()}")[1]["data"]["metadata"]
         marker = {"markerVersion": marked["version"], "markerCreatedTime": marked["created_time"]}
         expected = told({**record, **here, **marker})
         for cluster in self.clusters():
@@ -145,6 +166,12 @@ class Clustered(Hand):
     def forgotten(self):
         """The ConfigMap is deleted by those who may."""
         self.cluster.delete("ConfigMap", "regent-authority-prod-1", "kube-system", user="breakglass").ok()
+
+
+def condition(authority, kind):
+    """A condition; None where nobody noted one."""
+    conditions = (authority or {}).get("status", {}).get("conditions", ())
+    return next((each for each in conditions if each["type"] == kind), None)
 
 
 def told(witness):

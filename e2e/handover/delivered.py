@@ -7,7 +7,7 @@ import json
 
 import init
 from applications import AUTOMATED, DOOR, IN_CLUSTER, NAMESPACE, ArgoCD
-from clustered import Clustered
+from clustered import Clustered, condition
 from handed import sealed
 from held import Held
 from stage import CANARY, TOP, full, leaks, until
@@ -18,17 +18,34 @@ PLUGIN = {"version": "held"}
 
 
 class Delivered(Clustered):
-    def __init__(self, stage, *flags):
-        cluster = stage.cluster()
+    def __init__(self, stage, *flags, api=(), cluster=None, **kwargs):
+        """`flags` are for the application controller, `api` for kube-apiserver, unless there is a `cluster`."""
+        cluster = cluster or stage.cluster("cluster", *api)
         # Argo CD caches by the kinds that it knows: another one later would leave entries that nobody overwrites.
         cluster.apply(TOP / "manifests/crd")
         cluster.established("authorities.regent.dev")
         self.argocd = ArgoCD(stage, cluster, *flags, repo_server=True)
         self.argocd.serve()
-        super().__init__(stage, self.argocd.cluster)
-        door = init.serve(stage, self.cluster, [self.rule()], limits=LIMITS)
-        self.held = Held(stage.house.plugins / f"{stage.name}-held.sock", door.socket)
-        self.door, self.revisions = door, [self.commit]
+        super().__init__(stage, self.argocd.cluster, **kwargs)
+        self.serve()
+        self.held = Held(stage.house.plugins / f"{stage.name}-held.sock", self.door.socket)
+        self.revisions = [self.commit]
+
+    def serve(self):
+        self.door = init.serve(self.stage, self.cluster, [self.rule()], limits=LIMITS)
+
+    def restart_door(self):
+        self.door.child.kill()
+        self.door.child.wait()
+        self.serve()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        # Of one that failed the stage ends all processes and keeps the logs.
+        if kind is None:
+            self.close()
 
     def rule(self):
         """Revisions that were deployed are asked for by their ids, once they are not cached any more."""
@@ -36,6 +53,16 @@ class Delivered(Clustered):
 
     def application(self, name, policy=AUTOMATED, namespace="app", **more):
         return self.argocd.application(name, "clusters/prod", f"{self.stage.name}-held", policy, namespace=namespace, **more)
+
+    def deployed(self, revisions, name="prod", **more):
+        """An Application with so many revisions in its history, each with another value of `db`."""
+        app = self.application(name, **more)
+        app.synced()
+        for number in range(2, revisions + 1):
+            self.change(number)
+            app.refresh()
+            app.synced()
+        return app
 
     def elsewhere(self, name, namespace):
         """An Application outside Argo CD's own namespace."""
@@ -74,25 +101,6 @@ class Delivered(Clustered):
         """By somebody who may."""
         self.regent("refresh", *self.where, "--config", self.config(), *words)
 
-    def may_refresh(self, *names):
-        """The handover's account may, by a role with names."""
-        rbac = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": "refresh", "namespace": NAMESPACE}}
-        self.cluster.apply([
-            {**rbac, "kind": "Role", "rules": [{"apiGroups": ["argoproj.io"], "resources": ["applications"],
-                                                "resourceNames": names, "verbs": ["get", "patch"]}]},
-            {**rbac, "kind": "RoleBinding", "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "refresh"},
-             "subjects": [{"kind": "ServiceAccount", "name": "regent-handover-prod", "namespace": "regent-system"}]}])
-
-    def settled(self):
-        """What is noted of it; None where it is not."""
-        status = self.cluster.get("Authority", "prod").ok().get("status", {})
-        if "settled" not in status:
-            return None
-        assert status["settled"] == {"epoch": 1, "handoverId": self.authority()["handoverId"]}, status
-        said = condition({"status": status}, "Settled")
-        assert said["status"] == "True" and condition({"status": status}, "Ready")["status"] == "True", status
-        return said["message"]
-
     # --- the live Secret
 
     def rotate(self, number):
@@ -125,13 +133,13 @@ class Delivered(Clustered):
         for how in ("normal", "hard", "normal"):
             app.refresh(how)
             assert self.same() == before, how
-        for go in (lambda: self.argocd.stop() or self.argocd.start(), self.argocd.restart_repo_server):
+        for go in (self.argocd.restart, self.argocd.restart_repo_server, self.argocd.restart_server, self.restart_door):
             go()
             app.refresh()
-            assert self.same() == before, "a restart"
+            assert self.same() == before, go
         for revision in self.revisions[:-1]:
             for words in ({}, {"options": ["Replace=true"], "force": True}):
-                operation = app.sync(revision=revision, **words)
+                operation = app.sync(**self.at(revision), **words)
                 assert operation["phase"] == "Succeeded", operation
                 assert self.same() == before, (revision, words)
             operation = app.rollback(revision)
@@ -142,13 +150,25 @@ class Delivered(Clustered):
         app.synced()
         assert self.same() == before, "self-healing"
 
+    def stays_uncached(self, app, number):
+        """The same with nothing in Redis: each revision is rendered anew, by whoever asks."""
+        before = self.rotate(number)
+        self.stage.house.restart_redis()
+        for how in ("normal", "hard"):
+            app.refresh(how)
+            assert self.same() == before, how
+        self.argocd.manifests(app.name)
+        for revision in (self.revisions[0], self.commit):
+            operation = app.sync(**self.at(revision))
+            assert operation["phase"] == "Succeeded" and self.same() == before, (revision, operation)
+        assert not self.cached(app.name)
+
+    def at(self, revision):
+        """The root at a revision, as an operation names it."""
+        return {"revision": revision}
+
     def close(self):
         self.held.close()
         self.door.stop()
         self.bao.stop()
 
-
-def condition(authority, kind):
-    """A condition; None where nobody noted one."""
-    conditions = (authority or {}).get("status", {}).get("conditions", ())
-    return next((each for each in conditions if each["type"] == kind), None)

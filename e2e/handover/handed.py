@@ -16,9 +16,9 @@ ANY_HANDOVER = HANDOVER.replace("prod", "+")
 SECRETS = {"db": {"password": f"{CANARY}-db", "user": "app"}, "api": {"token": f"{CANARY}-api"}}
 
 
-def regent_yaml(address, more="", name="prod", **vault):
+def regent_yaml(address, more="", name="prod", epoch=1, **vault):
     place = {"address": address, "mount": "secret", "prefix": f"bootstrap/{name}", **vault}
-    return (f"apiVersion: regent.dev/v1alpha1\nkind: Bootstrap\nname: {name}\nepoch: 1\nvault: {json.dumps(place)}\n"
+    return (f"apiVersion: regent.dev/v1alpha1\nkind: Bootstrap\nname: {name}\nepoch: {epoch}\nvault: {json.dumps(place)}\n"
             f"after: {{ emit: stub }}\n{more}")
 
 
@@ -33,6 +33,7 @@ class Hand:
 
     def __init__(self, stage, bao=None, secrets=SECRETS, address=None, more="", init=True, **vault):
         self.stage, self.bao, self.name = stage, bao or Bao(stage), "prod"
+        self.epoch = 1
         self.expected = {f"app/{name}": (1, values) for name, values in secrets.items()}
         self.bao.policy("handover", HANDOVER)
         self.token = self.bao.token_file("handover")
@@ -150,13 +151,16 @@ class Hand:
         assert done.returncode == 0, done.stderr.decode()
         return json.loads(done.stdout)["data"]["data"]
 
-    def record(self, epoch=1):
-        return self.bao.fields(f"regent/{self.name}/authority/{epoch}")
+    def record(self, epoch=None):
+        return self.bao.fields(self.key_of_record(epoch))
+
+    def key_of_record(self, epoch=None):
+        return f"regent/{self.name}/authority/{epoch or self.epoch}"
 
     def versions(self):
         """The version of every key below the mount that a handover may have touched."""
         found = {}
-        for name in [f"bootstrap/{self.name}/{name}" for name in self.names()] + [f"regent/{self.name}/authority/1"]:
+        for name in [f"bootstrap/{self.name}/{name}" for name in self.names()] + [self.key_of_record()]:
             status, body = self.bao.ask("GET", f"secret/metadata/{name}")
             found[name] = body["data"]["current_version"] if status == 200 else 0
         return found
@@ -167,7 +171,7 @@ class Hand:
         return json.loads((self.stage.store / self.name / "authority.json").read_text())
 
     def handover_witness(self):
-        return json.loads((self.stage.store / self.name / "handover-1.json").read_text())
+        return json.loads((self.stage.store / self.name / f"handover-{self.epoch}.json").read_text())
 
     def git_rules(self):
         assert self.authority()["authority"] == "git", self.authority()
@@ -192,5 +196,5 @@ class Hand:
         with the values of `changed`), one record, written once, and both witnesses and the rendering say the same."""
         expected = {**self.expected, **{f"app/{name}": held for name, held in changed.items()}}
         assert {name: self.versioned(f"bootstrap/{self.name}/{name}") for name in self.names()} == expected
-        assert self.versioned(f"regent/{self.name}/authority/1")[0] == 1
+        assert self.versioned(self.key_of_record())[0] == 1
         return self.vault_rules()

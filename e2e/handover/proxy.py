@@ -1,5 +1,5 @@
-"""What stands between regent and OpenBao and is not always kind: it speaks TLS with OpenBao's own certificate, so nobody can
-tell, passes each request on, and does to its answer what the story says.
+"""What stands between regent and OpenBao, or an API server, and is not always kind: it speaks TLS with the server's own
+certificate, so nobody can tell, passes each request on, and does to its answer what the story says.
 """
 
 import contextlib
@@ -58,7 +58,7 @@ class Proxy:
                     with proxy.lock:
                         proxy.under_way -= 1
 
-            do_GET = do_POST = do_PUT = do_DELETE = do_LIST = do_HEAD = handle_one
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_LIST = do_HEAD = handle_one
 
             def log_message(self, *_):
                 pass

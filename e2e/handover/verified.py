@@ -8,6 +8,8 @@ from stage import TOP
 POLICY = (TOP / "manifests/vault/policies/regent-verify-prod.hcl").read_text()
 PERMANENT = "secrets: { permanent: [{ name: app/creds }] }\n"
 CREDS = {"creds": {"key": f"{CANARY}-creds"}}
+# Its account.
+VERIFY = "regent-verify-prod"
 HEARTBEAT = "regent/prod/heartbeat"
 
 

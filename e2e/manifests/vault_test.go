@@ -13,6 +13,8 @@ const (
 	handoverFile = "handover.yaml"
 	// manifests/vault/cronjob.yaml.
 	verifyFile = "verify.yaml"
+	// manifests/vault/in-cluster.yaml.
+	personFile = "in-cluster.yaml"
 )
 
 func TestTheApiServersOwnValidationAcceptsTheJobs(t *testing.T) {
@@ -20,6 +22,12 @@ func TestTheApiServersOwnValidationAcceptsTheJobs(t *testing.T) {
 		if found := accepted(t, file); !reflect.DeepEqual(found, map[string]int{kind: 1, "ConfigMap": 1}) {
 			t.Errorf("%s holds %v", file, found)
 		}
+	}
+}
+
+func TestTheApiServersOwnValidationAcceptsTheRightsOfAPerson(t *testing.T) {
+	if found := accepted(t, personFile); !reflect.DeepEqual(found, map[string]int{"Role": 1, "ClusterRole": 1}) {
+		t.Errorf("it holds %v", found)
 	}
 }
 

@@ -2,9 +2,10 @@ import json
 import subprocess
 import time
 
+from bao import Bao
 from installed import Who
 from stage import CANARY, PATIENCE, Sealed, bootstrap, full, leaks, secret, until
-from vaulted import BREAK_GLASS, Bao, Place, both, namespace, rotate, unchanged
+from vaulted import BREAK_GLASS, Place, both, namespace, rotate, unchanged
 
 OTHER = "0b5f2c1e-8a3d-4f6b-9c2e-1d7a5e4b3c2f"
 DOCUMENTS = [("db.yaml", "app/db", "Secret", "handover"), ("web.yaml", "app/web", "Secret", "handover")]

@@ -3,8 +3,9 @@ import json
 import subprocess
 
 from applications import DOOR
+from bao import Bao
 from stage import CANARY, Sealed, bootstrap, full, leaks, secret, until
-from vaulted import Bao, Place, both, events, namespace
+from vaulted import Place, both, events, namespace
 
 BYTES = bytes(range(128, 256)) + CANARY.encode()
 VALUE = {"creds": {"password": f"{CANARY}-creds"}, "unseal": {"key": f"{CANARY}-unseal"}, "db": {"password": f"{CANARY}-db"}}

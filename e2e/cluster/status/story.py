@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import time
 
@@ -25,6 +26,7 @@ def story(stage):
     what_protects_it(place)
     what_is_lost(place)
     who_may_not_see(place)
+    the_account(place)
     metrics(place, plugin)
     plugin.stop()
 
@@ -59,7 +61,7 @@ class Place:
         assert got == said["exitCode"] == code, said
         codes = [warning["code"] for warning in said["warnings"]]
         assert codes == list(warnings), f"{codes} instead of {list(warnings)}: {said['warnings']}"
-        for warning in said["warnings"]:
+        for warning in said["warnings"] + said["notes"]:
             assert warning["text"] and warning["wayOut"] and f"- {warning['code']}: " in text, text
         return said
 
@@ -100,7 +102,7 @@ def before(place):
     assert said["lock"]["policy"]["inForce"] == "yes" and len(said["lock"]["doors"]) >= 4, said["lock"]
     assert (place.db(said)["live"]["reading"], place.db(said)["next"]["code"]) == ("absent", "created")
     uid = cluster.uid()
-    assert said["evidence"]["clusters"]["secrets"] == {"recorded": uid, "real": uid, "why": None, "same": True}
+    assert said["evidence"]["clusters"]["secrets"] == {"recorded": uid, "now": uid, "real": uid, "why": None, "same": True}
     assert said["evidence"]["root"]["same"] and said["evidence"]["vault"]["same"]
 
 
@@ -252,7 +254,7 @@ def who_may_not_see(place):
                       ["not-seen"] * 4, user="installer", plainly=4)
     assert "no right to read it" in said["evidence"]["authority"]["why"], said["evidence"]
     # The front door's own account knows who rules, and little else.
-    said = place.told(1, "prod: Vault rules (phase 4", ["not-seen"] * 5, user=init.reader_token(place.cluster))
+    said = place.told(1, "prod: Vault rules (phase 4", ["not-seen"] * 6, user=init.reader_token(place.cluster))
     # The same reason of several things is told once.
     seen = [each["about"] for each in said["warnings"]]
     assert [f"policy {name}" for name in (*POLICIES, "regent-lock-prod")] in seen, seen
@@ -273,6 +275,24 @@ def metrics(place, plugin):
     watched(plugin, holder="vault", mirror=0)
     place.prod.again(then)
     watched(plugin, holder="vault", mirror=1, seconds=90)
+
+
+def the_account(place):
+    """The account that handed over is named until it and what binds it are gone: by the commands that are printed."""
+    cluster, name = place.cluster, "regent-handover-prod"
+    named = [f"ServiceAccount regent-system/{name}", f"ClusterRoleBinding {name}", f"RoleBinding kube-system/{name}"]
+    [note] = place.told(0, "prod: Vault rules (phase 4")["notes"]
+    assert (note["code"], note["about"]) == ("handover-account", named), note
+    commands = re.findall("`kubectl ([^`]+)`", note["wayOut"])
+    assert len(commands) == 3, note
+    for command, left in zip(commands, (named[1:], named[2:], [])):
+        cluster.kubectl(*command.split())
+        notes = place.told(0, "prod: Vault rules (phase 4")["notes"]
+        assert [about for note in notes for about in note["about"]] == left, notes
+    for kind, namespace in (("ClusterRole", None), ("Role", "kube-system")):
+        assert cluster.get(kind, name, namespace).status == 404, kind
+    init.init(place.stage, cluster, "prod", "--complete")
+    assert place.told(0, "prod: Vault rules (phase 4")["notes"][0]["about"] == named
 
 
 def counted(told):

@@ -45,7 +45,10 @@ CHANGES = [
     ("vault1", authority(NAME, "vault1", handoverId=H2), "rules"),
     ("vault1", authority(NAME, "vault1", prefix="elsewhere"), "rules"),
     ("vault1", authority(NAME, "vault1", regentVersion="0.2.0"), "rules"),
+    ("vault1", authority(NAME, "vault1", targetKubeUid="22222222-2222-4333-8444-555555555555"), "rules"),
     ("vault1", authority(NAME, "git2"), BREAK_GLASS),                              # rebootstrap
+    ("vault1", authority(NAME, "git2", targetKubeUid="22222222-2222-4333-8444-555555555555"), BREAK_GLASS),  # ... in a new target
+    ("vault1", authority(NAME, "git2", witnessKubeUid="22222222-2222-4333-8444-555555555555"), "rules"),
     ("vault1", authority(NAME, "git2", supersedes=None), "rules"),
     ("vault1", authority(NAME, "git2", supersedes=H2), "rules"),
     ("vault1", authority(NAME, "git2", epoch=3), "rules"),

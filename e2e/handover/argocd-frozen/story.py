@@ -27,6 +27,7 @@ def story(stage):
         ahead(hand, app)
         slipped_in(hand, app, proxy)
         accepted(hand)
+        slipped_in_later(hand, app)
     bao.stop()
 
 
@@ -36,8 +37,9 @@ def operators(hand):
     file = stage.folder / "operator.yaml"
     file.write_text(json.dumps({
         "apiVersion": "regent.dev/v1alpha1", "kind": "RegentConfig", "store": {"kind": "kubernetes"},
-        "rules": [stage.rule()], "argocd": {"name": stage.name, "version": "v1"}}))
-    hand.account += ["--config", file]
+        "rules": [stage.rule()], "limits": {"request": "3s"},
+        "argocd": {"name": stage.name, "version": "v1"}}))
+    hand.account += ["--config", file, "--caches-locked"]
 
 
 def stopped(hand, *says, words=("--plan",), **kwargs):
@@ -104,3 +106,22 @@ def accepted(hand):
     hand.handover("--yes", "--settle-timeout", "1", ends=7, code="unmirrored", says="mirrored, not settled")
     assert set(hand.names()) == {"app/api", "app/db"}, hand.names()
     hand.vault_rules()
+
+
+def slipped_in_later(hand, app):
+    """Vault rules, and before that is settled somebody's commit is synced: what is newer in it, Vault never got."""
+    hand.may_refresh("prod")
+    now = hand.stage.repo.commit({DB: sealed("db", {"password": f"{CANARY}-3", "user": "app"})})
+    app.refresh("hard")
+    until("synced", app.synced_at)
+    versions = hand.versions()
+    hand.handover("--yes", ends=7, code="changed", says=[
+        f"argocd/prod uses commit {now}", "db.yaml (app/db) is another there", "bring what is newer to Vault", "handover.acceptChanged"])
+    assert hand.settled() is None and hand.versions() == versions
+    hand.vault_rules()
+    # Only for those that a person names.
+    for names, ends, code in (("app/late, app/api", 7, "changed"), ("app/late, app/db", 0, None)):
+        hand.commit = hand.stage.repo.commit({"clusters/prod/regent.yaml": regent_yaml(
+            hand.address, f"handover: {{ acceptChanged: [{names}] }}\n")})
+        said = hand.handover("--yes", ends=ends, code=code)
+    assert "closed: " in said and hand.settled() and hand.versions() == versions

@@ -8,18 +8,12 @@ BUSY = {"operationState": {"phase": "Running", "startedAt": "2026-01-01T00:00:00
 
 def story(stage):
     # Soft refreshes each few seconds: who may not ask waits for them.
-    hand = Delivered(stage, "--app-resync", 3, "--app-resync-jitter", 0, "--application-namespaces", "team")
-    told(hand)
-    hand.close()
+    with Delivered(stage, "--app-resync", 3, "--app-resync-jitter", 0, "--application-namespaces", "team") as hand:
+        told(hand)
 
 
 def told(hand):
-    app = hand.application("prod")
-    app.synced()
-    for number in (2, 3):
-        hand.change(number)
-        app.refresh()
-        app.synced()
+    app = hand.deployed(3)
     # Others of the same root: one that is busy, one that is broken, one elsewhere, and one that is deleted.
     busy, gone = (hand.application(name, policy=None) for name in ("busy", "gone"))
     broken = hand.application("broken", policy=None, project="nowhere")
@@ -69,6 +63,7 @@ def told(hand):
     hand.stays(app, 1)
     hand.unlock()
     hand.stays(app, 2)
+    hand.stays_uncached(app, 4)
     # The one that was deleted, made again: nothing old is waiting for it.
     again = hand.application("gone", policy=None)
     again.wait("compared", lambda it: "reconciledAt" in it.get("status", {}))

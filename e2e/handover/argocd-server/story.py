@@ -4,18 +4,12 @@ from delivered import OTHERS, Delivered
 
 
 def story(stage):
-    hand = Delivered(stage)
-    told(hand)
-    hand.close()
+    with Delivered(stage) as hand:
+        told(hand)
 
 
 def told(hand):
-    app = hand.application("prod")
-    app.synced()
-    for number in (2, 3):
-        hand.change(number)
-        app.refresh()
-        app.synced()
+    app = hand.deployed(3)
     assert hand.cached("prod") == set(hand.revisions)
     hand.may_refresh("prod")
     config = hand.config(server={"address": f"127.0.0.1:{hand.argocd.api}", "plaintext": True})

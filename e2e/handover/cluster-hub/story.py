@@ -1,8 +1,9 @@
-import json
-
 from bao import Bao
-from clustered import ACCOUNT, Clustered
+from clustered import ACCOUNT
+from handed import CANARY, SECRETS
+from hubs import Hub
 from proxy import Proxy
+from vaulted import namespace
 
 RECORD = "/v1/secret/data/regent/prod/authority/1"
 LOCK = "regent-lock-prod"
@@ -19,7 +20,7 @@ def story(stage):
         hand.plan()
         # Whoever forgets the target would record another cluster.
         for word in ("--plan", "--yes"):
-            hand.refused(word, ends=6, code="preflight", says="the clusters are fixed", by=hand.account[:-2])
+            hand.refused(word, ends=6, code="preflight", says="the cluster of the Secrets is fixed for an epoch", by=hand.account[:-2])
         locked(hand)
         policies(hand)
         hand.git_rules()
@@ -39,38 +40,8 @@ def story(stage):
         hand.mirrored("--yes")
         hand.refused("--yes", ends=5, code="other-place", says=target.uid(), by=hand.account[:-2])
         assert hand.everything() == before and hand.versions() == versions and hand.vault_rules() == handover
+        verified(hand)
     bao.stop()
-
-
-class Hub(Clustered):
-    def begun(self, *words, **kwargs):
-        admin = self.config({each: each.tokens["admin"] for each in (self.cluster, self.target)})
-        self.where = ["--kubeconfig", admin, "--context", "hub"]
-        said = self.regent("init", self.place.root, *self.where, "--target-context", "target", "--yes", *words, **kwargs)
-        self.target.account("regent-system", ACCOUNT)
-        config = self.config({each: each.token("regent-system", ACCOUNT) for each in (self.cluster, self.target)})
-        self.account = ["--kubeconfig", config, "--context", "hub", "--target-context", "target"]
-        return said
-
-    def trusted(self):
-        """What the account needs in the target: the same as in the hub, and no witness."""
-        rules = self.cluster.get("ClusterRole", ACCOUNT).ok()["rules"]
-        role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": ACCOUNT}, "rules": rules}
-        self.target.create(role).ok()
-        self.target.kubectl("create", "clusterrolebinding", ACCOUNT, f"--clusterrole={ACCOUNT}", f"--serviceaccount=regent-system:{ACCOUNT}")
-
-    def config(self, tokens):
-        """One kubeconfig with both clusters, in each as whom its token says."""
-        named = {"hub": self.cluster, "target": self.target}
-        path = self.stage.folder / f"both-{len(list(self.stage.folder.glob('both-*')))}"
-        path.write_text(json.dumps({
-            "apiVersion": "v1", "kind": "Config", "current-context": "hub",
-            "clusters": [{"name": name, "cluster": {"server": each.server, "certificate-authority": str(each.ca)}}
-                         for name, each in named.items()],
-            "users": [{"name": name, "user": {"token": tokens[each]}} for name, each in named.items()],
-            "contexts": [{"name": name, "context": {"cluster": name, "user": name}} for name in named]}))
-        path.chmod(0o600)
-        return path
 
 
 def locked(hand):
@@ -86,9 +57,40 @@ def policies(hand):
     """What the account may in the target is tried, too."""
     hand.target.delete("ClusterRoleBinding", ACCOUNT).ok()
     hand.refused("--yes", ends=1, code="forbidden")
-    hand.target.kubectl("create", "clusterrolebinding", ACCOUNT, f"--clusterrole={ACCOUNT}", f"--serviceaccount=regent-system:{ACCOUNT}")
+    hand.bound()
     only_get = [{"op": "replace", "path": "/rules/0/verbs", "value": ["get"]}]
     hand.target.patch("ClusterRole", ACCOUNT, None, only_get, "json").ok()
     hand.refused("--yes", ends=6, code="preflight", says=["authorities", hand.target.server])
     hand.target.patch("ClusterRole", ACCOUNT, None, [{"op": "replace", "path": "/rules/0/verbs", "value": ["get", "create", "patch"]}], "json").ok()
     hand.plan()
+
+
+def verified(hand):
+    """The Secrets that are looked at are the target's, and so is the copy of the Authority that is mirrored."""
+    hand.reads()
+    for name, values in SECRETS.items():
+        hand.live(name, values)
+    report = hand.fine()
+    assert (report["copies"], report["secrets"]) == (2, 2), report
+    rotated = {"password": f"{CANARY}-rotated", "user": "app"}
+    hand.bao.put("bootstrap/prod/app/db", rotated)
+    namespace(hand.cluster, "app")
+    hand.live("db", rotated, hand.cluster)
+    finding, = hand.finds("live-differs", ends=1)["findings"]
+    assert (finding["secret"], finding["keys"]) == ("app/db", ["password"]), finding
+    hand.live("db", rotated)
+    hand.target.delete("Secret", "api", "app").ok()
+    assert hand.finds("not-live", ends=1)["findings"][0]["secret"] == "app/api"
+    hand.live("api", SECRETS["api"])
+    hand.fine()
+    hand.target.delete("Authority", "prod", user="breakglass").ok()
+    hand.finds("mirrored", ends=0)
+    hand.vault_rules()
+    hand.bites()
+    # Another target than the record's, and one that does not answer.
+    by = hand.verifier()
+    hand.verify(ends=5, code="other-place", says=hand.target.uid(), by=by[:-2])
+    hand.target.stop_apiserver()
+    hand.verify(ends=4, code="cluster", says=hand.target.server, by=by)
+    hand.target.start_apiserver()
+    hand.fine()

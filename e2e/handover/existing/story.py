@@ -1,11 +1,38 @@
 """What Vault holds already: the same is fine, another value stops until a person says whose stands, a deleted one stops."""
 
+import os
+import re
+import subprocess
+
+from bao import HANDOVER
 from handed import SECRETS, Hand, regent_yaml
 
 
 def decided(hand, stage, names):
     hand.commit = stage.repo.commit({"clusters/prod/regent.yaml": regent_yaml(
         hand.address, f"handover: {{ acceptExisting: [{', '.join(names)}] }}\n")})
+
+
+def removed(hand):
+    """Git is right: what the stop prints, typed by a Vault administrator, and the command goes on. All of it in another root."""
+    there = hand.name, hand.commit, hand.token
+    hand.another("test")
+    hand.bao.policy("test", HANDOVER.replace("prod", "test"))
+    hand.token = hand.bao.token_file("test")
+    for name in SECRETS:
+        hand.bao.put(f"bootstrap/test/app/{name}", {"of": "another"})
+    said = hand.handover("--yes", ends=6, code="conflict", says="`handover.acceptExisting` of regent.yaml: `[app/api, app/db]`")
+    printed = re.findall("^  (bao .*)$", said, re.M)
+    assert len(printed) == 2, said
+    for command in printed:
+        done = subprocess.run(["bash", "-euc", command], capture_output=True, env={
+            "PATH": os.environ["PATH"], "HOME": str(hand.stage.folder), "BAO_ADDR": hand.bao.address, "BAO_TOKEN": hand.bao.root,
+            "BAO_CACERT": str(hand.bao.ca)})
+        assert done.returncode == 0, done.stderr
+    hand.handover("--yes")
+    for name, values in SECRETS.items():
+        assert hand.versioned(f"bootstrap/test/app/{name}") == (1, values)
+    hand.name, hand.commit, hand.token = there
 
 
 def story(stage):
@@ -20,6 +47,7 @@ def story(stage):
     hand.bao.put("bootstrap/prod/app/db", {**SECRETS["db"], "more": "x"})
     hand.handover("--yes", ends=6, code="conflict", says="app/api, app/db")
     hand.bao.put("bootstrap/prod/app/db", SECRETS["db"])
+    removed(hand)
     # Deleted, and destroyed: nobody but a Vault administrator.
     decided(hand, stage, ["app/api"])
     for end in ("delete", "destroy"):

@@ -5,7 +5,7 @@ token that ends in the middle, a store that is none of version 2, a namespace th
 import time
 
 from bao import Bao, Issuer
-from handed import ANY_HANDOVER, CANARY, Hand
+from handed import ANY_HANDOVER, CANARY, Hand, regent_yaml
 from proxy import Proxy, delay
 from stage import until
 
@@ -176,9 +176,44 @@ def places(hand, proxy):
     hand.handover("--yes", *IMPATIENT, token=bao.token_file("handover", "old"), ends=6, code="vault", says="no KV store of version 2")
     assert bao.ask("LIST", "old")[0] == 404
     assert hand.authority()["authority"] == "git"
+    namespaces(hand)
+
+
+def namespaces(hand):
+    """In `team` there is a store of the same name, and a token that may write to it: a run that has the wrong namespace could."""
+    bao = hand.bao
     bao.done("POST", "sys/namespaces/team")
-    for namespace in ("team", "nowhere"):
-        hand.another(f"in-{namespace}", namespace=namespace)
-        hand.handover("--yes", *IMPATIENT, ends=6, code="vault")
-        assert hand.names() == []
-        hand.git_rules()
+    bao.mount("secret", namespace="team")
+    # In its own namespace everybody may ask what the token may.
+    bao.policy("both", ANY_HANDOVER + ANY_HANDOVER.replace('"secret/', '"team/secret/')
+               + 'path "team/sys/capabilities-self" { capabilities = ["update"] }\n')
+    both = bao.token_file("both")
+    # The Authority names one, and regent.yaml another.
+    for authority, written in (("", "team"), ("team", "")):
+        hand.another(f"moved-{authority or 'root'}", namespace=authority)
+        hand.commit = hand.stage.repo.commit({"clusters/prod/regent.yaml": regent_yaml(hand.address, name=hand.name, namespace=written)})
+        refused(hand, both, code="plan", says=["regent.yaml names", "and the Authority", "namespace team"])
+    # Both name one that the token is not for, and one that is none.
+    hand.another("in-team", namespace="team")
+    refused(hand, None, code="vault", says="403")
+    hand.another("nowhere", namespace="nowhere")
+    refused(hand, both, code="vault", says="404")
+    # And with the right words it is written there, and nowhere else.
+    hand.another("at-last", namespace="team")
+    hand.handover("--yes", *IMPATIENT, token=both, says="namespace team secret/bootstrap/at-last")
+    assert hand.authority()["authority"] == "vault" and hand.names() == [] and there(hand, "team") == set(hand.expected)
+
+
+def refused(hand, token, code, says):
+    hand.handover("--yes", *IMPATIENT, token=token, ends=6, code=code, says=says)
+    assert not there(hand, "") and not there(hand, "team")
+    assert hand.authority()["authority"] == "git"
+
+
+def there(hand, namespace):
+    """The copies of this authority in a namespace; a record counts as one."""
+    status, body = hand.bao.ask("LIST", f"secret/metadata/bootstrap/{hand.name}/app", namespace=namespace)
+    record = hand.bao.ask("GET", f"secret/data/{hand.key_of_record()}", namespace=namespace)[0]
+    copies = {f"app/{key}" for key in body["data"]["keys"]} if status == 200 else set()
+    assert (status, record) in ((200, 200), (404, 404)), (status, record)
+    return copies

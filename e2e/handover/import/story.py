@@ -234,7 +234,7 @@ def in_a_cluster(stage):
     hand.refuses_the_revision()
     before = hand.everything(), hand.entries()
     # Whom the API server would refuse in the end sends nothing to Vault.
-    hand.imports("app/new", "--yes", by=hand.where, ends=1, code="denied", says="settled and imported are written by")
+    hand.imports("app/new", "--yes", by=hand.where, ends=1, code="denied", says="settled, imported and rebound are written by")
     assert (hand.everything(), hand.entries()) == before
     hand.imports("app/new", "--yes", says="Secret app/new is imported/1")
     hand.owned("new")

@@ -128,7 +128,7 @@ def printed_and_created(hand, platform):
 
 
 def in_the_cluster(hand, platform, data):
-    """The refresh account may patch the named Applications, and read the listed Secrets; verify and the handover the latter."""
+    """The refresh account may patch the named Applications; verify and the handover may read the listed Secrets."""
     refresh, verify, handover = (f"system:serviceaccount:{HOME}:regent-{part}-prod" for part in ("refresh", "verify", "handover"))
 
     def may(who, verb, what, namespace):
@@ -139,14 +139,15 @@ def in_the_cluster(hand, platform, data):
         return answer.ok()["status"]["allowed"]
     # As it is printed no Application can be patched: somebody has to say which.
     assert not may(refresh, "patch", "applications/bootstrap", "argocd")
-    rights = json.loads(json.dumps(data["toCreate"]).replace('"APPLICATION"', '"bootstrap"'))
-    platform.cluster.apply(rights, force=True)
+    named = json.loads(hand.regent(*words(hand), "--application", "argocd/bootstrap", "-o", "json"))["kubernetes"]["toCreate"]
+    assert named == json.loads(json.dumps(data["toCreate"]).replace('"APPLICATION"', '"bootstrap"'))
+    platform.cluster.apply(named, force=True)
     assert may(refresh, "patch", "applications/bootstrap", "argocd") and may(refresh, "get", "applications/bootstrap", "argocd")
     for name in SECRETS:
-        assert all(may(who, "get", f"secrets/{name}", "app") for who in (refresh, verify, handover))
+        assert all(may(who, "get", f"secrets/{name}", "app") for who in (verify, handover))
     for who, verb, what, namespace in (
             (refresh, "patch", "applications/other", "argocd"), (refresh, "delete", "applications/bootstrap", "argocd"),
-            (refresh, "list", "applications", "argocd"), (refresh, "get", "secrets/other", "app"), (refresh, "list", "secrets", "app"),
+            (refresh, "list", "applications", "argocd"), (refresh, "get", "secrets/db", "app"), (refresh, "list", "secrets", "app"),
             (refresh, "patch", "secrets/db", "app"), (verify, "patch", "applications/bootstrap", "argocd"),
             (verify, "update", "secrets/db", "app"), (handover, "patch", "secrets/db", "app"), (verify, "get", "secrets/db", "kube-system")):
         assert not may(who, verb, what, namespace), (who, verb, what)
@@ -166,7 +167,7 @@ def logins(hand, platform):
                        platform.login(method, VERIFY, role=HANDOVER)):
             hand.handover("--plan", *words_, ends=6, code="vault")
         # The account of `verify` is let in, and may not hand over.
-        hand.handover("--plan", *platform.login(method, VERIFY), ends=6, code="preflight", says="may not create")
+        hand.handover("--plan", *platform.login(method, VERIFY), ends=6, code="vault", says="may not ask what it may do")
     platform.again()
     for method in ("jwt", "kubernetes"):
         said_ = hand.handover("--plan", *platform.login(method), ends=6, code="vault")
@@ -198,12 +199,14 @@ def exactly(hand, policies):
     """Without a line of the policy nothing is handed over; with more, neither."""
     fresh(hand)
     hand.bao.policy("as-printed", policies[HANDOVER])
-    hand.handover("--plan", token=hand.bao.token_file("as-printed"))
+    hand.handover("--plan", token=hand.bao.token_file("as-printed", no_default_policy=True))
     lines = [line for line in policies[HANDOVER].splitlines() if line.startswith("path ")]
-    assert len(lines) == 5, lines
-    for line in lines:
-        if "secret/config" in line or "metadata/regent" in line:
-            # These two tell earlier, and tell a person who looks, what the handover need not know.
+    assert len(lines) == 10, lines
+    keys, itself = [line for line in lines if "/bootstrap/" in line or "/authority/" in line], lines[5:]
+    assert len(keys) == 4, keys
+    for line in keys:
+        if "metadata/regent" in line:
+            # It tells a person who looks what the handover need not know.
             continue
         for word in ("create", "read"):
             if f'"{word}"' in line:
@@ -213,13 +216,16 @@ def exactly(hand, policies):
                 # What is looked at last is found by the preflight, what is read before it by the read.
                 late = word == "create" or "/metadata/" in line
                 ends, code = (6, "preflight") if late else (4, "vault") if "authority" in line else (6, "vault")
-                hand.handover("--yes", token=hand.bao.token_file("less"), ends=ends, code=code)
+                hand.handover("--yes", token=hand.bao.token_file("less", no_default_policy=True), ends=ends, code=code)
                 for path in hand.names():
                     hand.bao.done("DELETE", f"secret/metadata/bootstrap/prod/{path}")
-    # Without `default` nothing can be asked of the token itself.
-    hand.handover("--yes", token=hand.bao.token_file(HANDOVER, no_default_policy=True), ends=6, code="vault")
+    # What it may, it has to be able to ask; that it may do no more can be asked key by key.
+    for line in (lines[4], *itself):
+        hand.bao.policy("less", policies[HANDOVER].replace(line, ""))
+        asks = "capabilities-self" in line
+        hand.handover("--plan", token=hand.bao.token_file("less", no_default_policy=True), ends=6 if asks else 0, code="vault" if asks else None)
     for more in ("update", "patch", "delete"):
-        for line in lines[:-1]:
+        for line in keys:
             hand.bao.policy("more", policies[HANDOVER].replace(line, line.replace('"read"', f'"read", "{more}"')))
             hand.handover("--yes", token=hand.bao.token_file("more"), ends=6, code="preflight", says=f"may {more}")
     assert hand.record() is None and hand.names() == []
@@ -337,8 +343,8 @@ def app_role(hand):
     wrapping.write_text(hand.bao.done("POST", f"{role}/secret-id", {}, headers={"X-Vault-Wrap-TTL": "300s"})["wrap_info"]["token"])
     role_id = hand.bao.done("GET", f"{role}/role-id")["data"]["role_id"]
     login = "--plan", "--vault-auth", "approle", "--vault-role", role_id
-    hand.handover(*login, token=wrapping)
-    hand.handover(*login, token=wrapping, ends=6, code="vault")
+    hand.handover(*login, token=wrapping, says="the wrapping token is used up")
+    hand.handover(*login, token=wrapping, ends=6, code="vault", says=["each run uses one up", "have another secret id wrapped"])
 
 
 def namespace(stage, hand):

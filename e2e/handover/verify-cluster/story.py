@@ -11,9 +11,8 @@ from clustered import Clustered
 from handed import CANARY, SECRETS
 from stage import PATIENCE
 from vaulted import namespace
-from verified import CREDS, PERMANENT, Verifies
+from verified import CREDS, PERMANENT, VERIFY, Verifies
 
-VERIFY = "regent-verify-prod"
 ISSUER = "https://kubernetes.default.svc.cluster.local"
 
 
@@ -37,6 +36,10 @@ def story(stage):
     hand = Verified(stage, stage.cluster(), secrets={**SECRETS, **CREDS}, more=PERMANENT)
     printed(hand)
     before = hand.cluster.snapshot()
+    classes = {entry["name"]: entry["class"] for entry in hand.plan()["documents"]}
+    assert classes == {"app/api": "handover", "app/db": "handover", "app/creds": "permanent"}, classes
+    table = [line.split()[:2] for line in hand.handover("--plan").splitlines() if line.strip().startswith("app/")]
+    assert dict(table) == classes, table
     hand.handover("--yes")
     for name, values in {**SECRETS, **CREDS}.items():
         live(hand, name, values)
