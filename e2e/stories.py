@@ -49,8 +49,8 @@ def main(words, usage, here, staging, tools, peers, before=lambda house: None, a
     houses = []
     try:
         for number in range(at_once):
-            folder = scratch / str(number)
-            folder.mkdir()
+            folder = scratch / str(number) if at_once > 1 else scratch
+            folder.mkdir(exist_ok=True)
             houses.append(staging.House(folder, program, output("hack/tools", "--bin"), output("hack/peers", "--bin")))
             before(houses[-1])
         waiting = iter(stories)
