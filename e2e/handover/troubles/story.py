@@ -95,18 +95,23 @@ def memory(hand, stage):
             child = subprocess.Popen(
                 ["bao", "server", "-dev", "-dev-no-store-token", "-dev-root-token-id=root", f"-dev-listen-address=127.0.0.1:{port}"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env)
+        children.append(child)
         until("it answers", lambda: subprocess.run(["bao", "status"], env=env, capture_output=True).returncode == 0)
         token.write_text(bao("token", "create", "-policy=handover", "-field=token"))
         bao("policy", "write", "handover", "-", text=HANDOVER)
-        return child
+
+    def stop():
+        for child in children:
+            child.kill()
+            child.wait()
 
     def bao(*words, text=None):
         return subprocess.run(["bao", *words], env=env, input=text, check=True, capture_output=True, text=True).stdout
     env = {"HOME": str(folder), "PATH": os.environ["PATH"], "BAO_ADDR": f"http://127.0.0.1:{port}", "BAO_TOKEN": "root"}
-    token, root = folder / "token", folder / "root"
+    token, root, children = folder / "token", folder / "root", []
     root.write_text("root")
-    child = started()
     try:
+        started()
         there, hand.where = hand.where, ["--store", stage.folder / "other"]
         commit = hand.commit
         hand.commit = stage.repo.commit({"clusters/prod/regent.yaml": regent_yaml(f"http://127.0.0.1:{port}")})
@@ -115,13 +120,11 @@ def memory(hand, stage):
         hand.handover("--plan", "--allow-ephemeral-storage", token=root, ends=6, code="preflight", says="may root")
         hand.handover("--yes", "--allow-ephemeral-storage", token=token, says="rules")
         # Started again it is empty, and another Vault at the same address. Git does not come back.
-        child.kill()
-        child.wait()
-        child = started()
+        stop()
+        started()
         hand.handover("--yes", "--allow-ephemeral-storage", token=token, ends=5, code="lost", says="regent rebootstrap")
         assert not any(hand.rendered().values())
         hand.where, hand.commit = there, commit
         stage.repo.commit({"clusters/prod/regent.yaml": regent_yaml(hand.address)})
     finally:
-        child.kill()
-        child.wait()
+        stop()
