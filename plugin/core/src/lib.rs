@@ -7,6 +7,7 @@
 //!   evidence::Memory::observe  -> Holder     what this process has already seen wins over less
 //!   authority::rule            -> Ruling     P0..P6: values, stubs or a refusal
 //!   render::render             -> Manifests  Sealed -> Opened -> Permit -> Manifest
+//!   flux::release::release     -> Release    whether Flux gets a data key
 //!   handover::decide::decide   -> Step       copy, mirror, complete, adopt, or why a person decides
 //!   import::decide             -> Step       a document that came after the handover: copy, mirror, or nothing
 //!   settle::next               -> Next       what Argo CD still has to show before no old value can come back
@@ -23,6 +24,7 @@ pub mod bootstrap;
 pub mod emit;
 pub mod evidence;
 pub mod files;
+pub mod flux;
 pub mod gate;
 mod guard;
 pub mod handover;
