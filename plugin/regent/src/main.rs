@@ -7,6 +7,7 @@ mod cluster;
 mod command;
 mod config;
 mod failure;
+mod flux;
 mod follow;
 mod keys;
 mod local;
