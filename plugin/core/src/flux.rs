@@ -8,5 +8,6 @@
 //! release    a request for a data key -> leave to unwrap it, or one plain sentence
 //! ```
 
+pub mod artifact;
 pub mod bound;
 pub mod release;

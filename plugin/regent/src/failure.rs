@@ -617,6 +617,7 @@ fn of_refusal(refusal: &Refusal) -> (Code, Exit) {
         Refusal::Files(_) => (Code::Files, Exit::Refused),
         Refusal::Document { problem, .. } => of_document(problem),
         Refusal::Unasked => (Code::Unasked, Exit::Authority),
+        Refusal::NoWrappingKey => (Code::Identity, Exit::Usage),
         Refusal::Stopped => (Code::Late, Exit::Authority),
     }
 }
@@ -805,7 +806,7 @@ fn of_document(problem: &DocumentProblem) -> (Code, Exit) {
             (Code::Namespace, Exit::Refused)
         }
         DocumentProblem::NamespaceNotAllowed { .. } => (Code::Allow, Exit::Refused),
-        DocumentProblem::TwoObjects { .. } => (Code::Twice, Exit::Refused),
+        DocumentProblem::TwoObjects { .. } | DocumentProblem::NameTaken => (Code::Twice, Exit::Refused),
         DocumentProblem::NotListed | DocumentProblem::IdentityEncrypted => (Code::NotListed, Exit::Refused),
         DocumentProblem::DuplicateKey { .. } | DocumentProblem::BadMerge { .. } => (Code::Syntax, Exit::Document),
     }
