@@ -67,9 +67,11 @@ mod opening;
 mod plaintext;
 mod rfc3339;
 mod scalar;
+mod sealing;
 mod select;
 mod tree;
 mod value;
+mod wrapping;
 
 pub use error::{Bound, EmitProblem, Error, IdentityProblem, KeyReport, MacProblem, ValueProblem};
 pub use format::{Document, Format};
@@ -79,4 +81,6 @@ pub use metadata::{Recipient, RecipientKind};
 pub use opener::{Opener, Stop};
 pub use opening::{Opened, Reveal, Sealed};
 pub use plaintext::{Plaintext, Wiping};
+pub use sealing::{Selection, Stanza};
 pub use tree::{Branch, Comment, Element, Entry, Item, Leaf, Node, Origin, Position, Scalar, Tree};
+pub use wrapping::{DataKey, WrapProblem, WrappingKeys};
