@@ -112,12 +112,11 @@ impl Manifest {
     pub fn holds_values(&self) -> bool {
         match self.content {
             Content::Values => true,
-            // Its values are ciphertext.
-            Content::Sealed => false,
             Content::Stub | Content::Delivery => {
                 ["data", "stringData", "binaryData"].iter().any(|key| self.tree.get(key).is_some())
             }
-            Content::Plain => false,
+            // The values of a sealed one are ciphertext.
+            Content::Plain | Content::Sealed => false,
         }
     }
 

@@ -245,7 +245,7 @@ pub(crate) fn is_listed_by_name(files: &Files, path: &FilePath) -> bool {
     loop {
         let in_folder = folder.as_ref().map_or("", FilePath::as_str);
         let has = |name: &&str| FilePath::parse(&joined(in_folder, name)).is_ok_and(|path| files.get(&path).is_some());
-        if kustomization::FILE_NAMES.iter().any(|name| has(&name)) {
+        if kustomization::FILE_NAMES.iter().any(has) {
             return true;
         }
         match folder {

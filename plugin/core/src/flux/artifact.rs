@@ -97,10 +97,8 @@ pub fn artifact(request: &Request<'_>) -> Result<Artifact, Refusal> {
     };
     let mut changes = BTreeMap::new();
     for (path, manifests) in written {
-        let name = artifact_name(request.files, &path).ok_or_else(|| Refusal::Document {
-            file: path.clone(),
-            problem: DocumentProblem::NameTaken,
-        })?;
+        let name = artifact_name(request.files, &path)
+            .ok_or_else(|| Refusal::Document { file: path.clone(), problem: DocumentProblem::NameTaken })?;
         if name != path {
             changes.insert(path, Change::Remove);
         }
@@ -253,7 +251,14 @@ fn document(
             } else if let Some(annotation) = secret::hook(object) {
                 return Err(object.problem(SecretProblem::Hook { annotation }));
             }
-            let tree = encrypted(request, scope, &permit, &meta, written_namespace(input, &meta, namespace.as_deref()), closed);
+            let tree = encrypted(
+                request,
+                scope,
+                &permit,
+                &meta,
+                written_namespace(input, &meta, namespace.as_deref()),
+                closed,
+            );
             let tree = tree.map_err(|error| object.problem(error))?;
             let placed = Placed { meta, namespace, class };
             Manifest::sealed(input.path, &permit, placed, tree).map_err(|problem| object.problem(problem))
@@ -285,10 +290,10 @@ fn encrypted(
     };
     let engine = bound::engine(&request.bound.authority);
     let key = request.bound.kustomization.name();
-    let stanza = |enc| Stanza { address: request.endpoint, engine: &engine, key, enc };
+    let stanza = Stanza { address: request.endpoint, engine: &engine, key, enc: "" };
     if let Some(Closed { tree, selection, data_key, enc }) = closed
         && CLEAR.iter().all(|path| selection.leaves_clear(path))
-        && let Ok(tree) = selection.repoint(&guarded(tree), data_key, &stanza(enc))
+        && let Ok(tree) = selection.repoint(&guarded(tree), data_key, &Stanza { enc, ..stanza })
     {
         return Ok(tree);
     }
@@ -296,12 +301,15 @@ fn encrypted(
     let selection = if meta.is_secret() { Selection::of_secret() } else { Selection::of_object() };
     let context = request.bound.context();
     let data_key = request.wrapping.data_key(&context, &tree.to_json_line()?);
-    let sealed = data_key.and_then(|data_key| {
-        let wrapped = request.wrapping.wrap(&data_key, &context)?;
-        Some(selection.seal(&tree, &data_key, &stanza(&request.bound.enc(&wrapped))))
-    });
-    // `sealed` above asked whether there is a key.
-    sealed.unwrap_or(Err(regent_sops::Error::MetadataAbsent))
+    let wrapped = data_key.as_ref().and_then(|data_key| request.wrapping.wrap(data_key, &context));
+    match (&data_key, wrapped) {
+        (Some(data_key), Some(wrapped)) => {
+            let enc = request.bound.enc(&wrapped);
+            selection.seal(&tree, data_key, &Stanza { enc: &enc, ..stanza })
+        }
+        // Whoever calls has asked whether there is a wrapping key.
+        (Some(_) | None, _) => Err(regent_sops::Error::MetadataAbsent),
+    }
 }
 
 /// What has to stand in the clear, so that kustomize finds and changes it, and guards can be added.
