@@ -61,6 +61,16 @@ impl Selection {
         Self::of_ours("unencrypted_regex", "^(apiVersion|kind|metadata)$")
     }
 
+    /// For an object in which [`Self::of_object`] would leave too much clear: everything below the fields that it has at
+    /// its root, but for `apiVersion`, `kind` and `metadata`. Below `metadata`, a key of the same name as a field counts
+    /// as well.
+    pub fn of_fields(document: &Branch) -> Self {
+        let fields = document.entries().map(|entry| entry.key.as_str());
+        let named: Vec<String> =
+            fields.filter(|field| !["apiVersion", "kind", "metadata"].contains(field)).map(literal).collect();
+        Self::of_ours("encrypted_regex", &format!("^({})$", named.join("|")))
+    }
+
     fn of_ours(field: &'static str, text: &str) -> Self {
         Self {
             rule: Some((field, text.to_owned())),
@@ -183,6 +193,18 @@ impl Selection {
         document.set(BLOCK, Node::Map(block));
         document
     }
+}
+
+/// A pattern of Go's that matches this text.
+fn literal(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_ascii_punctuation() {
+            pattern.push('\\');
+        }
+        pattern.push(character);
+    }
+    pattern
 }
 
 fn refuse_block(document: &Branch) -> Result<(), Error> {

@@ -172,18 +172,17 @@ fn sops_opens_the_corpus_that_regent_gives_back_to_ciphertext() {
             returning.give_back(&std::fs::read(&path).unwrap(), format, &keys, name, name);
         }
     }
-    for (name, manifest, selection) in [
-        ("secret", SECRET, Selection::of_secret()),
-        ("config-map", CONFIG_MAP, Selection::of_object()),
-        ("deployment", DEPLOYMENT, Selection::of_object()),
+    let deployment = manifest(DEPLOYMENT);
+    for (name, document, selection) in [
+        ("secret", manifest(SECRET), Selection::of_secret()),
+        ("config-map", manifest(CONFIG_MAP), Selection::of_object()),
+        ("deployment", manifest(DEPLOYMENT), Selection::of_object()),
+        ("deployment-by-fields", manifest(DEPLOYMENT), Selection::of_fields(&deployment)),
     ] {
-        let Ok(Document::Clear(tree)) = Document::parse(manifest.as_bytes(), Format::Yaml, &Limits::default()) else {
-            panic!("{name} is no clear document");
-        };
-        let expected = Json::lines(tree.documents[0].to_json_line().unwrap().expose());
-        let key = returning.wrapping.data_key(name.as_bytes(), manifest.as_bytes()).unwrap();
-        let sealed = returning.give(name, &key, |stanza| selection.seal(&tree.documents[0], &key, stanza));
-        returning.open(sealed, &expected, name, |tally| &mut tally.sealed);
+        let expected = document.to_json_line().unwrap();
+        let key = returning.wrapping.data_key(name.as_bytes(), expected.expose()).unwrap();
+        let sealed = returning.give(name, &key, |stanza| selection.seal(&document, &key, stanza));
+        returning.open(sealed, &Json::lines(expected.expose()), name, |tally| &mut tally.sealed);
     }
     let tally = tally.into_inner().unwrap();
     println!("{tally}");
@@ -191,6 +190,13 @@ fn sops_opens_the_corpus_that_regent_gives_back_to_ciphertext() {
     assert!(transit.answered() >= tally.repointed + tally.sealed, "sops did not ask for each data key");
     // Key groups, MACs over encrypted values alone, rules of every kind: all of them, or the corpus shrank.
     assert!(tally.repointed > 100 && tally.sealed > 100, "too few documents were given back");
+}
+
+fn manifest(yaml: &str) -> Branch {
+    match Document::parse(yaml.as_bytes(), Format::Yaml, &Limits::default()) {
+        Ok(Document::Clear(mut tree)) => tree.documents.remove(0),
+        Ok(Document::Sealed(_)) | Err(_) => panic!("no clear document"),
+    }
 }
 
 const SECRET: &str = "apiVersion: v1\nkind: Secret\nmetadata: {name: db, namespace: team}\ntype: Opaque\nimmutable: false\n\

@@ -316,6 +316,28 @@ fn json_at(document: &Branch, key: &str) -> String {
 }
 
 #[test]
+fn by_its_own_fields_an_object_is_sealed_whatever_stands_in_them() {
+    let mut document = clear(
+        "apiVersion: v1\nkind: X\nmetadata: {name: a}\nspec: {metadata: {kind: secret}}\n\
+        \"a.b\": {k: secret}\nroleRef: {kind: secret}\n",
+    );
+    let fields: Vec<String> = document.entries().map(|entry| entry.key.clone()).collect();
+    for field in &fields {
+        as_decrypted(&mut document, field);
+    }
+    let selection = Selection::of_fields(&document);
+    let sealed = selection.seal(&document, &data_key(1), &STANZA).unwrap();
+    assert!(!json(&sealed).contains("secret"));
+    assert_eq!(sealed.at(&["metadata", "name"]).and_then(text_of), None, "still marked as decrypted");
+    assert_eq!(json_at(&sealed, "metadata"), r#"{"name":"a"}"#);
+    assert_eq!(json(&open(&sealed, &data_key(1)).unwrap().documents()[0]), json(&document));
+    assert!(selection.leaves_clear(&["metadata", "annotations", "a"]));
+    // A dot in a field's name is no wildcard.
+    assert!(selection.leaves_clear(&["metadata", "annotations", "axb"]));
+    assert!(!selection.leaves_clear(&["a.b"]));
+}
+
+#[test]
 fn every_type_is_sealed_as_sops_types_it_and_what_is_empty_stays() {
     let document = clear("data: {t: text, i: 5, b: true, f: 1.5, nil: null, e: '', m: {}, l: [a, [b]]}\nclear: 5\n");
     let sealed = Selection::of_secret().seal(&document, &data_key(1), &STANZA).unwrap();
