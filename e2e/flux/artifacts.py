@@ -36,10 +36,10 @@ def unpacked(data):
 
 
 class Artifacts:
-    """`does` is what every request gets: its artifact (None), a status, or HANG. `seen` are the paths that were asked for."""
+    """`does` is what a request gets by its path: its artifact (None), a status, or HANG. `seen` are the paths that were asked for."""
 
     def __init__(self):
-        self.files, self.seen, self.does, self.port = {}, [], None, free_port()
+        self.files, self.seen, self.does, self.port = {}, [], lambda path: None, free_port()
         self.address, self.freed = f"http://127.0.0.1:{self.port}", threading.Event()
         artifacts = self
 
@@ -61,11 +61,12 @@ class Artifacts:
 
     def answer(self, handler):
         self.seen.append(handler.path)
-        if self.does == HANG:
+        does = self.does(handler.path)
+        if does == HANG:
             self.freed.wait()
             return
         content = self.files.get(handler.path)
-        status = self.does or (200 if content is not None else 404)
+        status = does or (200 if content is not None else 404)
         content = content if status == 200 else b""
         with contextlib.suppress(OSError):
             handler.send_response(status)
@@ -93,7 +94,12 @@ class Artifacts:
         cluster.apply_one(thing, "e2e", force=True, subresource="status").ok()
         return revision
 
-    def close(self):
+    def let_go(self):
+        """All requests that hang are dropped, and the later ones answered."""
+        self.does = lambda path: None
         self.freed.set()
+
+    def close(self):
+        self.let_go()
         self.server.shutdown()
         self.server.server_close()

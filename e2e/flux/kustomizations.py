@@ -35,6 +35,7 @@ class Flux:
         # Where regent will listen, also when it is started again.
         self.endpoint_port, self.artifacts_port = free_port(), free_port()
         self.endpoint = f"https://127.0.0.1:{self.endpoint_port}"
+        self.url = f"file://{stage.repo.folder}"
         self.certificates()
         self.env = {"VAULT_CACERT": str(self.ca), **(env or {})}
         self.install()
@@ -166,18 +167,18 @@ class Flux:
 
     # --- regent
 
-    def regent(self, *applications, rules=None, flags=(), token=None, watch=(), more=None):
-        """Starts `regent serve flux` for these applications; see `application`. `more` goes into the section `flux:`."""
-        if token is None:
-            token = self.regent_token()
-        config = self.cluster.kubeconfig_for(self.cluster.projected(token) / "token")
+    def regent(self, *applications, flags=(), ports=None, token=None, section=None, data=None, env=None, **config):
+        """Starts `regent serve flux` for these applications (see `application`), with the account of its pod by a real token. `section`
+        goes into the section `flux:` and `config` beside it. `ports`, of endpoint and artifacts, are for a second replica."""
+        endpoint, artifacts = ports or (self.endpoint_port, self.artifacts_port)
+        store = self.cluster.kubeconfig_for(self.cluster.projected(token or self.regent_token()) / "token")
         return Regent(self.stage, {
-            "apiVersion": "regent.dev/v1alpha1", "kind": "RegentConfig", "store": {"kind": "kubernetes", "kubeconfig": str(config)},
-            "rules": rules or [self.rule()], "watch": list(watch),
-            "flux": {"endpoint": self.endpoint, "artifacts": f"http://127.0.0.1:{self.artifacts_port}",
-                     "applications": list(applications), **(more or {})}},
-            f"--artifacts-listen=127.0.0.1:{self.artifacts_port}", f"--endpoint-listen=127.0.0.1:{self.endpoint_port}",
-            f"--tls-cert={self.certificate}", f"--tls-key={self.key}", *flags)
+            "apiVersion": "regent.dev/v1alpha1", "kind": "RegentConfig", "store": {"kind": "kubernetes", "kubeconfig": str(store)},
+            "rules": [self.rule()],
+            "flux": {"endpoint": self.endpoint, "artifacts": f"http://127.0.0.1:{self.artifacts_port}", "applications": applications,
+                     **(section or {})}, **config},
+            f"--endpoint-listen=127.0.0.1:{endpoint}", f"--artifacts-listen=127.0.0.1:{artifacts}",
+            f"--tls-cert={self.certificate}", f"--tls-key={self.key}", *flags, data=data, env=env)
 
     def rule(self, **changes):
         """The operator's rule for clusters/prod of the repository as Flux names it."""
