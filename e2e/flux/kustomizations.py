@@ -5,6 +5,7 @@ for a reconcile, until the controller took them up.
 
 import itertools
 import json
+import signal
 import sys
 import time
 
@@ -197,7 +198,13 @@ class Flux:
     # --- the end
 
     def check(self):
-        """No secret value is where one may look: in what objects say, in what source-controller keeps, in what is left of a build."""
+        """Ends the controllers in peace. No secret value is where one may look then: in what objects say, in what source-controller keeps,
+        in what is left of a build."""
+        for name in (CONTROLLER, SOURCES):
+            if child := self.cluster.running.pop(name, None):
+                child.send_signal(signal.SIGTERM)
+                child.send_signal(signal.SIGCONT)
+                child.wait(PATIENCE)
         for kind in ("Kustomization", "GitRepository", "ExternalArtifact", "Event", "ConfigMap"):
             answer = self.cluster.request("GET", at(kind))
             assert not leaks(json.dumps(answer.ok()).encode()), f"the canary in an object of kind {kind}"
