@@ -22,7 +22,7 @@ sys.dont_write_bytecode = True
 
 import stage as staging  # noqa: E402
 from kustomizations import Flux  # noqa: E402
-from stage import answers_on, until  # noqa: E402
+from stage import answers_on, free_port, until  # noqa: E402
 
 DOCUMENTS, VALUES = 100, 3
 PRUNE = {"kustomize.toolkit.fluxcd.io/prune": "disabled"}
@@ -69,12 +69,12 @@ def published(stage, flux):
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         sealed = list(pool.map(lambda number: seal(stage, number), range(DOCUMENTS)))
     keys = {each["sops"]["age"][0]["enc"]: key for each, key in sealed}
-    bare(stage, flux, keys)
+    endpoint = bare(stage, flux, keys)
     age = {"age.agekey": stage.key.file.read_text()}
     return {
         "plain": way(flux, "plain", [document(number) for number in range(DOCUMENTS)], None),
         "age": way(flux, "age", [each for each, _ in sealed], age),
-        "bare": way(flux, "bare", [repointed(each, flux.endpoint) for each, _ in sealed], {"sops.vault-token": "any"}),
+        "bare": way(flux, "bare", [repointed(each, endpoint) for each, _ in sealed], {"sops.vault-token": "any"}),
         # The live Secrets are there, with values, as after a handover.
         "stubs": handed(flux),
     }
@@ -128,12 +128,13 @@ def repointed(sealed, endpoint):
 
 
 def bare(stage, flux, keys):
-    """Starts the bare endpoint where regent's would be."""
-    file = stage.folder / "keys.json"
+    """Starts the bare endpoint, with the certificate that regent's has; gives its address."""
+    file, port = stage.folder / "keys.json", free_port()
     file.write_text(json.dumps(keys))
-    flux.cluster.run("bare-transit", stage.house.peers / "bare-transit", "-listen", f"127.0.0.1:{flux.endpoint_port}",
+    flux.cluster.run("bare-transit", stage.house.peers / "bare-transit", "-listen", f"127.0.0.1:{port}",
                      "-cert", flux.certificate, "-key", flux.key, "-keys", file)
-    until("the bare endpoint answers", lambda: answers_on(flux.endpoint_port))
+    until("the bare endpoint answers", lambda: answers_on(port))
+    return f"https://127.0.0.1:{port}"
 
 
 def rounds(ways, count):

@@ -5,7 +5,7 @@ import subprocess
 
 from argocd import stage as door
 from artifacts import unpacked
-from stage import free_port, until
+from stage import free_port, leaks, until
 
 
 class Regent(door.Regent):
@@ -31,9 +31,11 @@ class Regent(door.Regent):
         until(f"regent is ready: {self.log()[-500:]}", lambda: self.get("/readyz")[0] == 200)
 
     def kill(self):
-        """As a node that dies; its volume stays."""
+        """As a node that dies; its volume stays. What it leaves is searched, too."""
         self.child.kill()
         self.child.wait()
+        for where, data in {"log": self.log().encode(), **self.left()}.items():
+            assert not leaks(data), f"the canary in {where}"
 
     def left(self):
         """What is on its volume, and in each artifact there."""
