@@ -1,6 +1,7 @@
 """`regent serve flux`, as its pod has it: a file with its configuration, a volume for its artifacts, and two addresses."""
 
 import json
+import signal
 import subprocess
 
 from argocd import stage as door
@@ -36,6 +37,13 @@ class Regent(door.Regent):
         self.child.wait()
         for where, data in {"log": self.log().encode(), **self.left()}.items():
             assert not leaks(data), f"the canary in {where}"
+
+    def pause(self):
+        """Its addresses take connections, and nothing answers."""
+        self.child.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        self.child.send_signal(signal.SIGCONT)
 
     def left(self):
         """What is on its volume, and in each artifact there."""
