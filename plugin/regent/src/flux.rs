@@ -1,1 +1,11 @@
 //! Flux' door: stock kustomize-controller gets its tree from regent, and asks regent for the data keys.
+//!
+//! ```text
+//! GitRepository, Git --tree--> a tree --build--> artifact --pack, shelf, serving--> kustomize-controller
+//!                                        |                   door: ExternalArtifact, token    |
+//!                                   regent-core                                               | decrypt
+//!                                        +------- release ------ endpoint <-------------------+
+//! ```
+
+pub(crate) mod build;
+pub(crate) mod door;
