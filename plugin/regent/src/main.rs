@@ -6,6 +6,7 @@ mod cli;
 mod cluster;
 mod command;
 mod config;
+mod durable;
 mod failure;
 mod flux;
 mod follow;

@@ -74,6 +74,7 @@ struct Inner {
     witness_reads: Counter,
     witness_seconds: Histogram,
     api_requests: Family<StatusLabel, Counter>,
+    artifact_requests: Family<StatusLabel, Counter>,
     /// Each followed authority's commit, whose series goes when the next one comes.
     followed: Mutex<HashMap<String, String>>,
 }
@@ -111,7 +112,7 @@ struct HolderLabels {
     holder: &'static str,
 }
 
-/// An HTTP status as the API server said it, or `none` where no answer came.
+/// An HTTP status as it was said, or what stands for none.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct StatusLabel {
     code: String,
@@ -141,6 +142,9 @@ const ANSWER_SECONDS: [f64; 15] =
 /// Upper bounds in seconds: a read of witnesses takes some milliseconds, and is given up after three seconds.
 const WITNESS_SECONDS: [f64; 11] = [0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 3.0];
 
+/// An artifact that was asked for and not taken.
+const CUT: &str = "cut";
+
 /// Who may hold an authority, as the label has it.
 const HOLDERS: [&str; 5] = ["git", "vault", "none", "disagree", "unreadable"];
 
@@ -163,6 +167,9 @@ impl Metrics {
         }
         for code in ["200", "404", "none"] {
             drop(inner.api_requests.get_or_create(&StatusLabel { code: code.to_owned() }));
+        }
+        for code in ["200", "404", CUT] {
+            drop(inner.artifact_requests.get_or_create(&StatusLabel { code: code.to_owned() }));
         }
         for found in [true, false] {
             drop(inner.data_key_lookups.get_or_create(&FoundLabel { found }));
@@ -287,6 +294,16 @@ impl Metrics {
         self.inner.api_requests.get_or_create(&StatusLabel { code }).inc();
     }
 
+    /// An artifact was asked for: the status of the answer.
+    pub(crate) fn artifact_asked(&self, status: u16) {
+        self.inner.artifact_requests.get_or_create(&StatusLabel { code: status.to_string() }).inc();
+    }
+
+    /// A connection for an artifact ended before the answer was taken.
+    pub(crate) fn artifact_cut(&self) {
+        self.inner.artifact_requests.get_or_create(&StatusLabel { code: CUT.to_owned() }).inc();
+    }
+
     /// Prometheus's text format, version 0.0.4: what every scraper reads.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
@@ -335,6 +352,7 @@ impl Inner {
             witness_reads: Counter::default(),
             witness_seconds: Histogram::new(WITNESS_SECONDS),
             api_requests: Family::default(),
+            artifact_requests: Family::default(),
             followed: Mutex::default(),
         };
         let registry = &mut inner.registry;
@@ -461,6 +479,13 @@ impl Inner {
             "Requests to the API server by the status of its answer. 401 or 403: look at the account's token and its role \
              regent-reader-NAME; none: at the network and the API server",
             inner.api_requests.clone(),
+        );
+        registry.register(
+            "artifact_requests",
+            "Requests for artifacts by the status of the answer. 404 that goes on: a Kustomization waits for an artifact \
+             that is not on the volume, so look at the log for what was not published; cut: clients that took too few \
+             bytes or went away, so look at the network between kustomize-controller and this pod",
+            inner.artifact_requests.clone(),
         );
         registry.register(
             "build",
@@ -654,6 +679,12 @@ mod tests {
     }
 
     #[test]
+    fn requests_for_artifacts_are_counted_by_their_end() {
+        moves("regent_artifact_requests_total{code=\"404\"}", 1.0, |metrics| metrics.artifact_asked(404));
+        moves("regent_artifact_requests_total{code=\"cut\"}", 1.0, Metrics::artifact_cut);
+    }
+
+    #[test]
     fn labels_are_from_a_closed_list() {
         let known =
             ["answer", "code", "le", "what", "sound", "found", "authority", "commit", "severity", "version", "holder"];
@@ -670,7 +701,7 @@ mod tests {
         let text = everything();
         let families: Vec<&str> =
             text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
-        assert_eq!(families.len(), 21, "{families:?}");
+        assert_eq!(families.len(), 22, "{families:?}");
         for family in families {
             assert!(family.starts_with("regent_"), "{family}");
             let help = text.lines().find_map(|line| line.strip_prefix(&format!("# HELP {family} "))).unwrap();
