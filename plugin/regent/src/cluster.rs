@@ -12,6 +12,7 @@ pub(crate) mod doors;
 pub(crate) mod installation;
 pub(crate) mod jobs;
 pub(crate) mod lock;
+pub(crate) mod review;
 pub(crate) mod rights;
 pub(crate) mod secrets;
 pub(crate) mod watch;

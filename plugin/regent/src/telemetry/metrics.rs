@@ -44,6 +44,8 @@ pub(crate) enum Reload {
     Config,
     /// A rule's identities.
     Keys,
+    /// The endpoint's certificate.
+    Certificate,
 }
 
 /// Counts a request as under way.
@@ -55,6 +57,7 @@ pub(crate) struct InFlight {
 struct Inner {
     registry: Registry,
     answers: Family<AnswerLabels, Counter>,
+    data_key_requests: Family<AnswerLabels, Counter>,
     answer_seconds: Family<AnswerLabel, Histogram>,
     in_flight: Gauge,
     upload_sent: Counter,
@@ -156,7 +159,12 @@ impl Metrics {
             drop(inner.answers.get_or_create(&AnswerLabels { answer, code }));
             drop(inner.answer_seconds.get_or_create(&AnswerLabel { answer }));
         }
-        for what in [Reload::Config, Reload::Keys].map(Reload::label) {
+        for (answer, code) in
+            [("given", ""), ("refused", Code::Release.entry().name), ("refused", Code::Token.entry().name)]
+        {
+            drop(inner.data_key_requests.get_or_create(&AnswerLabels { answer, code }));
+        }
+        for what in [Reload::Config, Reload::Keys, Reload::Certificate].map(Reload::label) {
             for sound in [true, false] {
                 drop(inner.reloads.get_or_create(&ReloadLabels { what, sound }));
             }
@@ -175,6 +183,12 @@ impl Metrics {
         let (answer, code) = labels(answer);
         self.inner.answers.get_or_create(&AnswerLabels { answer, code }).inc();
         self.inner.answer_seconds.get_or_create(&AnswerLabel { answer }).observe(took.as_secs_f64());
+    }
+
+    /// Flux' endpoint answered: with what was asked for, or with a refusal of this code.
+    pub(crate) fn data_key_asked(&self, refused: Option<Code>) {
+        let (answer, code) = refused.map_or(("given", ""), |code| ("refused", code.entry().name));
+        self.inner.data_key_requests.get_or_create(&AnswerLabels { answer, code }).inc();
     }
 
     /// Requests under way: +1 until the guard is dropped.
@@ -306,6 +320,7 @@ impl Reload {
         match self {
             Self::Config => "config",
             Self::Keys => "keys",
+            Self::Certificate => "certificate",
         }
     }
 }
@@ -316,6 +331,7 @@ impl Inner {
         let mut inner = Self {
             registry: Registry::with_prefix("regent"),
             answers: Family::default(),
+            data_key_requests: Family::default(),
             answer_seconds: Family::new_with_constructor(|| Histogram::new(ANSWER_SECONDS)),
             in_flight: Gauge::default(),
             upload_sent: Counter::default(),
@@ -351,6 +367,12 @@ impl Inner {
              and narrow what is uploaded, or raise both timeouts",
             Unit::Seconds,
             inner.answer_seconds.clone(),
+        );
+        registry.register(
+            "data_key_requests",
+            "Requests of kustomize-controller for data keys, and of accounts that log in, by answer and code. Refused: \
+             `regent explain CODE` tells the way out; given after a handover: report it",
+            inner.data_key_requests.clone(),
         );
         registry.register(
             "requests_in_flight",
@@ -531,6 +553,16 @@ mod tests {
     }
 
     #[test]
+    fn requests_for_data_keys_are_counted_by_their_answer() {
+        moves("regent_data_key_requests_total{answer=\"given\",code=\"\"}", 1.0, |metrics| {
+            metrics.data_key_asked(None)
+        });
+        moves("regent_data_key_requests_total{answer=\"refused\",code=\"release\"}", 1.0, |metrics| {
+            metrics.data_key_asked(Some(Code::Release));
+        });
+    }
+
+    #[test]
     fn the_time_of_an_answer_falls_between_its_bounds() {
         let metrics = Metrics::new();
         metrics.answered(Answer::Values, Duration::from_millis(3));
@@ -670,7 +702,7 @@ mod tests {
         let text = everything();
         let families: Vec<&str> =
             text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
-        assert_eq!(families.len(), 21, "{families:?}");
+        assert_eq!(families.len(), 22, "{families:?}");
         for family in families {
             assert!(family.starts_with("regent_"), "{family}");
             let help = text.lines().find_map(|line| line.strip_prefix(&format!("# HELP {family} "))).unwrap();
