@@ -13,6 +13,7 @@ pub(crate) mod flux;
 pub(crate) mod installation;
 pub(crate) mod jobs;
 pub(crate) mod lock;
+pub(crate) mod review;
 pub(crate) mod rights;
 pub(crate) mod secrets;
 pub(crate) mod watch;
