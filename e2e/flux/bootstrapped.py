@@ -18,7 +18,7 @@ def begin(stage, *flags, name="prod", files=None, more=None, gates=("ExternalArt
     """The authority, Flux and regent, with a Secret `db` and a ConfigMap `settings` (and `files`) committed and applied."""
     flux = Flux(stage, *flags, gates=gates, **kwargs)
     bootstrapped = Bootstrapped(stage, flux, name, more or {})
-    flux.commit({f"{bootstrapped.root}/{path}": content for path, content in {
+    bootstrapped.first = flux.commit({f"{bootstrapped.root}/{path}": content for path, content in {
         "regent.yaml": bootstrapped.authority.bootstrap(), "db.yaml": Sealed(secret("db", value(1), name)),
         "settings.yaml": config_map("settings", name), **(files or {})}.items()})
     init.install(flux.cluster)

@@ -1670,7 +1670,7 @@ mod tests {
             Failure::Store { folder: "/s".to_owned(), problem: "a\nb".to_owned() },
         ];
         for failure in failures {
-            let line = failure.line("kubectl -n argocd annotate app NAME argocd.argoproj.io/refresh=hard");
+            let line = failure.line(Some("kubectl -n argocd annotate app NAME argocd.argoproj.io/refresh=hard"));
             assert!(line.chars().count() < 200 && !line.contains('\n'), "{line}");
             assert!(line.starts_with("regent[") && line.contains("]: ") && line.contains("; "), "{line}");
         }

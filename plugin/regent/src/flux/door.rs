@@ -11,13 +11,13 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use regent_core::authority::{AuthorityRefusal, Rule};
+use regent_core::Refusal;
+use regent_core::authority::AuthorityRefusal;
 use regent_core::evidence::Holder;
 use regent_core::flux::artifact::Phase;
 use regent_core::flux::bound;
 use regent_core::name::{Epoch, ObjectName};
 use regent_core::rules::{FluxApplication, FluxSource, Followed};
-use regent_core::Refusal;
 use regent_sops::DataKeys;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc};
@@ -35,7 +35,6 @@ use crate::failure::Failure;
 use crate::reload::{Current, Loaded};
 use crate::source::git::{self, Held, History};
 use crate::source::tar::UploadLimits;
-use crate::telemetry::Metrics;
 use crate::witnesses::{Store, Witnesses};
 
 /// Follows every Kustomization of the operator's file.
@@ -49,7 +48,6 @@ struct Shared {
     witnesses: Arc<Witnesses>,
     data_keys: Arc<DataKeys>,
     shelf: Arc<Shelf>,
-    metrics: Metrics,
 }
 
 /// How often the operator's file is asked which Kustomizations there are.
@@ -71,30 +69,29 @@ impl Door {
         witnesses: Arc<Witnesses>,
         data_keys: Arc<DataKeys>,
         shelf: Arc<Shelf>,
-        metrics: Metrics,
         refusals: mpsc::Receiver<Refused>,
     ) -> Self {
-        Self { shared: Arc::new(Shared { current, witnesses, data_keys, shelf, metrics }), refusals }
+        Self { shared: Arc::new(Shared { current, witnesses, data_keys, shelf }), refusals }
     }
 
     /// Never returns.
     pub(crate) async fn run(self) -> Infallible {
         let Self { shared, refusals } = self;
         tokio::spawn(Arc::clone(&shared).tell(refusals));
-        let mut followed: Option<Vec<FluxApplication>> = None;
+        let mut seen: Option<Vec<FluxApplication>> = None;
         // Dropped, it ends what it holds.
         let mut tasks = JoinSet::new();
         loop {
             let wanted = shared.current.get().ok().map(|loaded| loaded.config.flux.applications.clone());
             // A task ends only by a case that it does not know.
             let ended = tasks.try_join_next().is_some();
-            if wanted.is_some() && (wanted != followed || ended) {
+            if wanted.is_some() && (wanted != seen || ended) {
                 tasks = JoinSet::new();
                 for application in wanted.iter().flatten() {
                     let follower = Follower::new(Arc::clone(&shared), application.clone());
                     tasks.spawn(follower.run());
                 }
-                followed = wanted;
+                seen = wanted;
             }
             sleep(LOOK).await;
         }
@@ -106,9 +103,9 @@ impl Shared {
     async fn cluster(&self, loaded: &Loaded) -> Result<Cluster, Failure> {
         match loaded.store()? {
             Store::Cluster(access) => self.witnesses.cluster(access).await,
-            Store::Folder(_) => {
-                Err(Failure::Usage("`serve flux` expects a store in a cluster (`store: { kind: kubernetes }`)".to_owned()))
-            }
+            Store::Folder(_) => Err(Failure::Usage(
+                "`serve flux` expects a store in a cluster (`store: { kind: kubernetes }`)".to_owned(),
+            )),
         }
     }
 
@@ -294,7 +291,7 @@ impl Follower {
 
     /// Puts it on the shelf.
     fn keep(&self, seen: &Seen, built: &Built) -> Result<(), Failure> {
-        let Built { packed, phase, epoch, changed } = built;
+        let Built { packed, phase, epoch, files, changed } = built;
         let published = Published {
             revision: format!("{}@{}", phase.word(), packed.digest),
             digest: packed.digest,
@@ -315,6 +312,7 @@ impl Follower {
             holder = %seen.holder,
             origin = seen.source.revision(),
             revision = published.revision,
+            files,
             changed,
             bytes = published.size,
             "an artifact was built"
@@ -393,7 +391,8 @@ impl Follower {
     /// The name of the `ExternalArtifact`.
     fn artifact(&self) -> ObjectName {
         let namespace = self.application.kustomization.namespace();
-        ObjectName::parse(&format!("{namespace}/{}", self.application.artifact)).unwrap_or_else(|_| self.application.kustomization.clone())
+        ObjectName::parse(&format!("{namespace}/{}", self.application.artifact))
+            .unwrap_or_else(|_| self.application.kustomization.clone())
     }
 
     /// `spec` of the `ExternalArtifact`.
@@ -418,7 +417,9 @@ async fn fetch(loaded: &Arc<Loaded>, source: &Source) -> Result<Tree, Failure> {
             let offered = Offered { url: url.clone(), digest: digest.clone(), size: *size };
             let artifact = Fetcher::new(loaded.config.limits.upload)?.fetch(&offered).await?;
             let label = revision.clone();
-            tokio::task::spawn_blocking(move || Tree::unpack(&artifact, &label, limits)).await.map_err(|_| Failure::Bug)?
+            tokio::task::spawn_blocking(move || Tree::unpack(&artifact, &label, limits))
+                .await
+                .map_err(|_| Failure::Bug)?
         }
         Source::Commit { place, commit } => {
             let (place, commit, label) = (git::Place::followed(place), commit.clone(), source.revision());
@@ -432,13 +433,11 @@ async fn fetch(loaded: &Arc<Loaded>, source: &Source) -> Result<Tree, Failure> {
 
 /// Whether asking again is all that helps: the last artifact is no worse for it.
 fn is_passing(failure: &Failure) -> bool {
-    match failure {
-        Failure::Refused(Refusal::Authority(
-            refusal @ (AuthorityRefusal::Unreadable { .. } | AuthorityRefusal::Moved { .. }),
-        )) => refusal.rule() == Rule::P1,
-        Failure::Cluster { problem, .. } => !problem.is_final(),
-        _ => false,
+    if let Failure::Cluster { problem, .. } = failure {
+        return !problem.is_final();
     }
+    let Failure::Refused(Refusal::Authority(refusal)) = failure else { return false };
+    matches!(refusal, AuthorityRefusal::Unreadable { .. } | AuthorityRefusal::Moved { .. })
 }
 
 impl Shared {
