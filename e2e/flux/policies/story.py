@@ -11,6 +11,7 @@ from kustomizations import Flux
 from stage import TOP, at, config_map, free_port, until
 
 MANIFESTS = TOP / "manifests/flux"
+KUSTOMIZATIONS = MANIFESTS / "kustomizations"
 REGENT = "flux-system", "regent"
 SOURCE, DECRYPTION, ARTIFACTS, TOKENS = (f"regent-flux-{part}" for part in ("source", "decryption", "artifacts", "tokens"))
 DRY = {"dryRun": "All"}
@@ -261,24 +262,51 @@ def kustomizations(flux, regent, tenant):
                 # Without regent's token it gets no data key; that is not for a policy.
                 kustomization("app", external(), age)):
             done(cluster.create(thing, **them))
+    other_names(cluster)
     # Nothing of regent is there.
     done(cluster.create(kustomization("app", external(), namespace="other"), query=DRY))
 
-    published = flux.artifacts.publish(As(cluster, regent), "app", "app", {"settings.yaml": config_map("settings")})
+    published = flux.artifacts.publish(As(cluster, regent), "app", "app", {"apps/prod/settings.yaml": config_map("settings")})
     # The installation went before: as it was, through regent, back, through regent.
     sops = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "sops-age", "namespace": "app"}}
     done(cluster.create(sops))
-    done(cluster.create(kustomization("app", git(), age)))
+    before, after = KUSTOMIZATIONS / "app-before.yaml", KUSTOMIZATIONS / "app.yaml"
+    cluster.apply(KUSTOMIZATIONS / "regent.yaml")
+    cluster.apply(before)
     assert says(cluster.patch("Kustomization", "app", "app", {"spec": {"decryption": TOKEN}}), SOURCE, "not GitRepository")
-    through = {"spec": {"sourceRef": {"kind": "ExternalArtifact", "name": "app", "namespace": None}, "decryption": TOKEN}}
-    back = {"spec": {"sourceRef": git(), "decryption": age}}
-    for step in (through, back, through):
-        done(cluster.patch("Kustomization", "app", "app", step))
+    for step in (after, before, after):
+        cluster.apply(step)
     app = cluster.wait("app is Ready", "Kustomization", "app", "app", lambda thing: thing and thing.get("status", {}).get(
         "lastAppliedRevision") == published)
     assert app["metadata"]["finalizers"], "the controller's own writes pass"
     assert says(cluster.patch("Kustomization", "app", "app", {"spec": {"sourceRef": git()}}, user=tenant), SOURCE, "GitRepository")
     assert says(cluster.patch("Kustomization", "app", "app", {"spec": {"decryption": None}}, user=tenant), DECRYPTION)
+
+
+def other_names(cluster):
+    """The patches that example/kustomization.yaml has for tokens, accounts and artifacts by other names."""
+    example = (MANIFESTS / "example/kustomization.yaml").read_text()
+    patches = "".join(line.removeprefix("# ") + "\n" for line in example.partition("\n# patches:\n")[2].splitlines())
+    folder = cluster.folder / "other-names"
+    folder.mkdir()
+    (folder / "kustomization.yaml").write_text(f"resources: [policies.yaml]\npatches:\n{patches}")
+    (folder / "policies.yaml").write_text((MANIFESTS / "base/policies.yaml").read_text())
+    cluster.apply(folder, force=True)
+    try:
+        as_account = {"provider": "sops", "serviceAccountName": "anyone"}
+        cluster.account("batch", "anyone")
+        for thing, words in (
+                (kustomization("app", git(), {"provider": "sops", "secretRef": {"name": "web-token"}}), ("ExternalArtifact app",)),
+                (kustomization("batch", git(), as_account, "batch"), ("ExternalArtifact batch",)),
+                (kustomization("web", external("web"), TOKEN), ("ExternalArtifact web-tree", "not ExternalArtifact web"))):
+            until(f"{words} are refused", lambda thing=thing, words=words: says(cluster.create(thing, query=DRY), SOURCE, *words))
+        for thing in (kustomization("web", external("web-tree"), TOKEN), kustomization("batch", external("batch"), as_account, "batch"),
+                      kustomization("app", git(), as_account)):
+            done(cluster.create(thing, query=DRY))
+        assert says(cluster.create(token("web-token"), query=DRY), TOKENS, "web-token")
+    finally:
+        cluster.apply(MANIFESTS / "example", force=True)
+    until("the usual names count again", lambda: cluster.create(kustomization("web", external("web"), TOKEN), query=DRY).status == 201)
 
 
 def going(flux, regent):
