@@ -7,12 +7,14 @@
 //!   evidence::Memory::observe  -> Holder     what this process has already seen wins over less
 //!   authority::rule            -> Ruling     P0..P6: values, stubs or a refusal
 //!   render::render             -> Manifests  Sealed -> Opened -> Permit -> Manifest
+//!   flux::release::release     -> Release    whether Flux gets a data key
 //!   handover::decide::decide   -> Step       copy, mirror, complete, adopt, or why a person decides
 //!   import::decide             -> Step       a document that came after the handover: copy, mirror, or nothing
 //!   settle::next               -> Next       what Argo CD still has to show before no old value can come back
 //!   in_cluster::next           -> Next       which Job of a handover in the cluster comes next
 //!   verify::verify             -> Findings   what is not as the handover left it
 //!   retire::order              -> Steps      in which order one leaves, and which step is next
+//!   flux::reach::reach         -> Reach      what kustomize-controller builds of a repository, and under which names
 //! ```
 #![forbid(unsafe_code)]
 #![deny(missing_docs, clippy::indexing_slicing, clippy::string_slice)]
@@ -23,6 +25,7 @@ pub mod bootstrap;
 pub mod emit;
 pub mod evidence;
 pub mod files;
+pub mod flux;
 pub mod gate;
 mod guard;
 pub mod handover;

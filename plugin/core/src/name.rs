@@ -28,6 +28,13 @@ pub struct SecretName {
     name: String,
 }
 
+/// `namespace/name` of any object that lives in a namespace (name: RFC 1123 subdomain).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectName {
+    namespace: Namespace,
+    name: String,
+}
+
 /// A handover's id: a lower-case UUID v4.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HandoverId(String);
@@ -141,6 +148,28 @@ impl SecretName {
             Ok(Self { namespace, name: name.to_owned() })
         } else {
             Err(BadName::new("secret", name, SUBDOMAIN))
+        }
+    }
+
+    /// The namespace.
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// The name without the namespace.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl ObjectName {
+    /// Parses `namespace/name`.
+    pub fn parse(text: &str) -> Result<Self, BadName> {
+        match text.split_once('/') {
+            Some((namespace, name)) if is_label(namespace) && is_subdomain(name) => {
+                Ok(Self { namespace: Namespace(namespace.to_owned()), name: name.to_owned() })
+            }
+            Some(_) | None => Err(BadName::new("object", text, OBJECT)),
         }
     }
 
@@ -276,6 +305,7 @@ fn is_direction_or_line(char: char) -> bool {
 const LABEL: &str = "expects a DNS label: 1 to 63 of a-z, 0-9 and inner `-`";
 const SUBDOMAIN: &str = "expects a DNS name: 1 to 253 of a-z, 0-9 and inner `-` and `.`";
 const SECRET: &str = "expects `namespace/name`";
+const OBJECT: &str = "expects `namespace/name`, both of a-z, 0-9 and inner `-`, the name also with `.`";
 const UUID: &str = "expects a random UUID (version 4) in lower case";
 const EPOCH: &str = "expects a number from 1 to 1000000";
 
@@ -303,6 +333,12 @@ impl fmt::Display for SecretName {
     }
 }
 
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
 impl fmt::Display for HandoverId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -324,6 +360,12 @@ impl<'de> Deserialize<'de> for FilePath {
 impl<'de> Deserialize<'de> for AuthorityName {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         written::text(from, "the name of an authority", |it| Self::parse(it).map_err(|bad| bad.rule))
+    }
+}
+
+impl<'de> Deserialize<'de> for ObjectName {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        written::text(from, "`namespace/name`", |it| Self::parse(it).map_err(|bad| bad.rule))
     }
 }
 

@@ -11,7 +11,7 @@ use crate::repository::{self, Repository};
 use crate::written::{self, ApiVersion, Fault};
 use globset::{GlobSet, GlobSetBuilder};
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{self, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -19,6 +19,10 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use flux::{Flux, FluxApplication, FluxSource};
+
+mod flux;
 
 /// The parsed operator's file.
 #[derive(Clone, Debug)]
@@ -29,6 +33,8 @@ pub struct RegentConfig {
     pub rules: Vec<Rule>,
     /// Argo CD's door.
     pub argocd: ArgoCd,
+    /// Flux' door.
+    pub flux: Flux,
     /// Repositories to follow.
     pub watch: Vec<Followed>,
     /// Bounds.
@@ -360,10 +366,13 @@ impl RegentConfig {
             let fits = followed.access.fits(&followed.repo);
             fits.map_err(|rule| Fault::anywhere(format!("watch[{index}].access: {rule}")))?;
         }
+        let watched: Vec<_> = written.watch.iter().map(|followed| &followed.authority).collect();
+        written.flux.fits(&written.rules, &watched).map_err(Fault::anywhere)?;
         Ok(Self {
             store: written.store,
             rules: written.rules,
             argocd: written.argocd,
+            flux: written.flux,
             watch: written.watch,
             limits: written.limits,
         })
@@ -637,8 +646,8 @@ struct Written {
     rules: Vec<Rule>,
     #[serde(default)]
     argocd: ArgoCd,
-    #[serde(default, rename = "flux")]
-    _flux: NothingYet,
+    #[serde(default)]
+    flux: Flux,
     #[serde(default, deserialize_with = "written::list::<_, _, MAX_ENTRIES>")]
     watch: Vec<Followed>,
     #[serde(default)]
@@ -839,37 +848,6 @@ impl<'de> Deserialize<'de> for KindRegentConfig {
             "RegentConfig" => Ok(Self),
             _ => Err("expects `RegentConfig`"),
         })
-    }
-}
-
-/// A section whose door does not exist in this version: empty, because settings that nothing reads would look
-/// as if they counted.
-#[derive(Default)]
-struct NothingYet;
-
-impl<'de> Deserialize<'de> for NothingYet {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Empty;
-        const RULE: &str = "is not supported by this version: expects it empty or left out";
-        impl<'de> Visitor<'de> for Empty {
-            type Value = NothingYet;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("nothing: this version does not support the section")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<NothingYet, A::Error> {
-                match from.next_key::<de::IgnoredAny>()? {
-                    Some(_) => Err(de::Error::custom(RULE)),
-                    None => Ok(NothingYet),
-                }
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<NothingYet, A::Error> {
-                match from.next_element::<de::IgnoredAny>()? {
-                    Some(_) => Err(de::Error::custom(RULE)),
-                    None => Ok(NothingYet),
-                }
-            }
-        }
-        from.deserialize_any(Empty)
     }
 }
 

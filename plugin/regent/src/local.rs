@@ -20,20 +20,21 @@
 
 use crate::cluster::authority::AuthorityStatus;
 use crate::config::{self, KUBERNETES_SERVICE_HOST};
+use crate::durable::{self, is_temporary, remove_leftovers, sync_parent};
 use crate::failure::{Failure, reason};
 use regent_core::evidence::{AuthorityWitness, Evidence, HandoverWitness, Holds, Reading};
 use regent_core::name::{AuthorityName, Epoch};
-use rustix::fs::{Access, AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RawDir, Stat};
+use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, RawDir, Stat};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What a folder is before something is created in it.
 pub(crate) enum Survey {
@@ -149,7 +150,7 @@ impl Writer {
         let writer = Self { folder: folder.to_owned(), _lock: lock(folder, &store)? };
         remove_leftovers(folder)?;
         if !is_store(folder, &store)? {
-            replace(folder, MARKER, MARKER_TEXT)?;
+            durable::replace(folder, MARKER, MARKER_TEXT.as_bytes())?;
         }
         Ok(writer)
     }
@@ -173,7 +174,7 @@ impl Writer {
             None => return refuse("the epoch is not the Authority's, nor one beside it"),
         }
         let folder = self.authority_folder(&witness.name)?;
-        replace(&folder, &handover_file(witness.epoch), &witness.to_json())
+        durable::replace(&folder, &handover_file(witness.epoch), witness.to_json().as_bytes())
     }
 
     /// Changes what was seen of the authority `name`, by the rules of the cluster's schema.
@@ -191,7 +192,7 @@ impl Writer {
         let text = serde_json::to_string(&next).map_err(|_| Failure::Bug)?;
         let folder = self.folder.join(name.as_str());
         remove_leftovers(&folder)?;
-        replace(&folder, STATUS, &format!("{text}\n"))
+        durable::replace(&folder, STATUS, format!("{text}\n").as_bytes())
     }
 
     /// Puts the Authority into the place of the current one, if it may follow it.
@@ -212,7 +213,7 @@ impl Writer {
             Err(rule) if current.is_some() || !is_witnessed => return refuse(rule),
             Ok(()) | Err(_) => {}
         }
-        replace(&self.authority_folder(&next.name)?, AUTHORITY, &next.to_json())
+        durable::replace(&self.authority_folder(&next.name)?, AUTHORITY, next.to_json().as_bytes())
     }
 
     /// The folder of an authority, made where it is missing.
@@ -237,7 +238,6 @@ const MARKER_TEXT: &str = "{\"schema\":1,\"kind\":\"AuthorityStore\"}\n";
 const LOCK: &str = "lock";
 const AUTHORITY: &str = "authority.json";
 const STATUS: &str = "status.json";
-const TEMPORARY: (&str, &str) = (".regent-", ".tmp");
 
 /// Largest `store.json`; ours is 40 bytes.
 const MAX_MARKER_BYTES: u64 = 4 << 10;
@@ -402,62 +402,8 @@ fn is_empty(folder: &OwnedFd) -> Result<bool, Errno> {
     Ok(names(folder)?.iter().all(|name| name == LOCK || is_temporary(name)))
 }
 
-fn is_temporary(name: &str) -> bool {
-    name.starts_with(TEMPORARY.0) && name.ends_with(TEMPORARY.1)
-}
-
 fn lock(folder: &Path, store: &OwnedFd) -> Result<OwnedFd, Failure> {
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let lock = rustix::fs::openat(store, LOCK, flags, Mode::RUSR | Mode::WUSR)
-        .map_err(|errno| Failure::io("lock", &folder.join(LOCK), &errno.into()))?;
-    let start = Instant::now();
-    loop {
-        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(lock),
-            Err(Errno::WOULDBLOCK | Errno::INTR) if start.elapsed() < LOCK_PATIENCE => {
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            Err(Errno::WOULDBLOCK) => return Err(refused(folder, "another regent has been writing it for long")),
-            Err(errno) => return Err(Failure::io("lock", &folder.join(LOCK), &errno.into())),
-        }
-    }
-}
-
-/// Temporary files of writers that stopped early; under the lock there is no other writer.
-fn remove_leftovers(folder: &Path) -> Result<(), Failure> {
-    let failed = |error: io::Error| Failure::io("read", folder, &error);
-    for entry in fs::read_dir(folder).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        if is_temporary(&entry.file_name().to_string_lossy()) {
-            fs::remove_file(entry.path()).map_err(|error| Failure::io("remove", &entry.path(), &error))?;
-        }
-    }
-    Ok(())
-}
-
-/// Puts a file into its place as a whole: written beside it, synced, renamed, the folder synced.
-fn replace(folder: &Path, name: &str, text: &str) -> Result<(), Failure> {
-    let path = folder.join(name);
-    let failed = |error: io::Error| Failure::io("write", &path, &error);
-    // Created 0600.
-    let mut file =
-        tempfile::Builder::new().prefix(TEMPORARY.0).suffix(TEMPORARY.1).tempfile_in(folder).map_err(failed)?;
-    file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
-    file.persist(&path).map_err(|refused| failed(refused.error))?;
-    sync(folder)
-}
-
-fn sync(folder: &Path) -> Result<(), Failure> {
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| Failure::io("write", folder, &error))
-}
-
-/// So that a new folder itself survives a crash.
-fn sync_parent(folder: &Path) -> Result<(), Failure> {
-    match folder.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => sync(Path::new(".")),
-        Some(parent) => sync(parent),
-        None => Ok(()),
-    }
+    durable::lock(folder, store, LOCK, LOCK_PATIENCE, || refused(folder, "another regent has been writing it for long"))
 }
 
 fn told(errno: Errno) -> String {

@@ -104,7 +104,7 @@ fn too_many_bytes(name: &str, limit: usize) -> Failure {
 }
 
 /// The `regent.yaml` paths in the folders above `root`, as far as `exists` says so.
-fn above(root: &str, mut exists: impl FnMut(&str) -> bool) -> Vec<String> {
+pub(crate) fn above(root: &str, mut exists: impl FnMut(&str) -> bool) -> Vec<String> {
     let mut found = Vec::new();
     if root == "." {
         return found;

@@ -151,9 +151,9 @@ impl WrappingKeys {
 
     /// A data key for a document that is sealed anew: a function of the context and of what is sealed, so that equal
     /// documents are equal to the byte and different ones share no key. `None` where there is no wrapping key.
-    pub fn data_key(&self, context: &[u8], document: &[u8]) -> Option<DataKey> {
+    pub fn data_key(&self, context: &[u8], document: &Plaintext) -> Option<DataKey> {
         let key = self.0.first()?;
-        let derived = keyed_hash(key.data_key.as_slice(), &[&length(context), context, document]);
+        let derived = keyed_hash(key.data_key.as_slice(), &[&length(context), context, document.bytes()]);
         Some(DataKey(Plaintext::new(derived.to_vec())))
     }
 

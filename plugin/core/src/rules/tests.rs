@@ -1,4 +1,5 @@
 use super::*;
+use crate::name::ObjectName;
 
 const HEADER: &str = "apiVersion: regent.dev/v1alpha1\nkind: RegentConfig\n";
 const BARE: &str = "store: { kind: kubernetes }\nrules: []\n";
@@ -152,11 +153,68 @@ fn unknown_keys_and_broken_rules_have_line_and_column() {
     }
 }
 
+fn flux(section: &str) -> Result<Flux, RuleRefusal> {
+    let rule = rule("namespaces: ['*']");
+    parse(&format!("{HEADER}{rule}\nflux: {section}\n")).map(|config| config.flux)
+}
+
+const FLUX: &str = "endpoint: 'https://regent.flux-system.svc:8200', artifacts: 'http://regent.flux-system.svc:9790'";
+
 #[test]
-fn flux_is_empty_until_its_door_exists() {
-    let said = problem(&format!("{BARE}flux: {{ address: x }}"));
-    assert!(said.contains("not supported by this version") && said.contains(":5:"), "{said}");
-    assert!(parse(&format!("{HEADER}{BARE}flux: {{}}\n")).is_ok());
+fn an_entry_of_flux_needs_no_more_than_what_cannot_be_known() {
+    let entry = "{ authority: prod, kustomization: team/app, source: { gitRepository: flux-system/infra } }";
+    let flux = flux(&format!("{{ {FLUX}, applications: [{entry}] }}")).unwrap();
+    let [application] = flux.applications.as_slice() else { panic!("one entry") };
+    assert_eq!((flux.namespace(), application.artifact.as_str()), ("flux-system", "app"));
+    assert_eq!(application.token_secret.as_deref(), Some("regent-token"));
+    let infra = ObjectName::parse("flux-system/infra").unwrap();
+    assert_eq!(application.source, FluxSource::GitRepository(infra));
+}
+
+#[test]
+fn an_entry_of_flux_that_cannot_work_is_refused_by_its_key() {
+    let source = "source: { gitRepository: flux-system/infra }";
+    let entry = format!("authority: prod, kustomization: team/app, {source}");
+    for (section, said) in [
+        (format!("{{ applications: [{{ {entry} }}] }}"), "`endpoint`"),
+        (format!("{{ endpoint: 'http://x:1', applications: [{{ {entry} }}] }}"), "data keys are sent there"),
+        (
+            format!("{{ {FLUX}, applications: [{{ authority: other, kustomization: team/app, {source} }}] }}"),
+            "authority",
+        ),
+        (format!("{{ {FLUX}, applications: [{{ {entry} }}, {{ {entry}, artifact: b }}] }}"), "[1].kustomization"),
+        (
+            format!(
+                "{{ {FLUX}, applications: [{{ {entry} }}, {{ authority: prod, kustomization: team/b, artifact: app, {source} }}] }}"
+            ),
+            "[1].artifact",
+        ),
+        (
+            format!(
+                "{{ {FLUX}, applications: [{{ authority: prod, kustomization: team/app, source: {{ watch: true }} }}] }}"
+            ),
+            "`watch`",
+        ),
+        (
+            format!("{{ {FLUX}, applications: [{{ authority: prod, kustomization: team/app, source: {{}} }}] }}"),
+            "`gitRepository`",
+        ),
+        (format!("{{ {FLUX}, applications: [{{ {entry}, serviceAccount: true, tokenSecret: t }}] }}"), "`tokenSecret`"),
+        (
+            format!("{{ {FLUX}, applications: [{{ authority: prod, kustomization: app, {source} }}] }}"),
+            "`namespace/name`",
+        ),
+    ] {
+        let problem = flux(&section).expect_err(&section).to_string();
+        assert!(problem.contains(said), "{section}: {problem}");
+    }
+}
+
+#[test]
+fn an_account_that_logs_in_has_no_token() {
+    let entry = "{ authority: prod, kustomization: team/app, serviceAccount: true, source: { gitRepository: a/b } }";
+    let flux = flux(&format!("{{ {FLUX}, applications: [{entry}] }}")).unwrap();
+    assert_eq!(flux.applications[0].token_secret, None);
 }
 
 #[test]

@@ -8,8 +8,9 @@
 //! One difference to a checkout: a link named like a manifest to a file that is not (`a.yaml -> a.txt`) is
 //! [`Content::NotRead`], where a folder on disk can still be asked for the bytes.
 
-mod archive;
+pub(crate) mod archive;
 mod gzip;
+pub(crate) mod header;
 
 use std::collections::{BTreeMap, HashSet};
 use std::io::BufRead;
@@ -634,7 +635,7 @@ const TOO_DEEP: &str = "lies more than 256 folders deep";
 
 /// An entry's path without what a writer may put around it; `None` for the top itself and for what belongs to a
 /// `.git`.
-fn place(entry: &Entry) -> Result<Option<&[u8]>, UploadProblem> {
+pub(crate) fn place(entry: &Entry) -> Result<Option<&[u8]>, UploadProblem> {
     let written = entry.name.as_slice();
     let mut name = written.strip_prefix(b"./").unwrap_or(written);
     if entry.kind == Kind::Folder {

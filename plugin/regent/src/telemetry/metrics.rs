@@ -44,6 +44,8 @@ pub(crate) enum Reload {
     Config,
     /// A rule's identities.
     Keys,
+    /// The endpoint's certificate.
+    Certificate,
 }
 
 /// Counts a request as under way.
@@ -55,6 +57,7 @@ pub(crate) struct InFlight {
 struct Inner {
     registry: Registry,
     answers: Family<AnswerLabels, Counter>,
+    data_key_requests: Family<AnswerLabels, Counter>,
     answer_seconds: Family<AnswerLabel, Histogram>,
     in_flight: Gauge,
     upload_sent: Counter,
@@ -74,6 +77,7 @@ struct Inner {
     witness_reads: Counter,
     witness_seconds: Histogram,
     api_requests: Family<StatusLabel, Counter>,
+    artifact_requests: Family<StatusLabel, Counter>,
     /// Each followed authority's commit, whose series goes when the next one comes.
     followed: Mutex<HashMap<String, String>>,
 }
@@ -111,7 +115,7 @@ struct HolderLabels {
     holder: &'static str,
 }
 
-/// An HTTP status as the API server said it, or `none` where no answer came.
+/// An HTTP status as it was said, or what stands for none.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct StatusLabel {
     code: String,
@@ -141,6 +145,9 @@ const ANSWER_SECONDS: [f64; 15] =
 /// Upper bounds in seconds: a read of witnesses takes some milliseconds, and is given up after three seconds.
 const WITNESS_SECONDS: [f64; 11] = [0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 3.0];
 
+/// An artifact that was asked for and not taken.
+const CUT: &str = "cut";
+
 /// Who may hold an authority, as the label has it.
 const HOLDERS: [&str; 5] = ["git", "vault", "none", "disagree", "unreadable"];
 
@@ -156,13 +163,21 @@ impl Metrics {
             drop(inner.answers.get_or_create(&AnswerLabels { answer, code }));
             drop(inner.answer_seconds.get_or_create(&AnswerLabel { answer }));
         }
-        for what in [Reload::Config, Reload::Keys].map(Reload::label) {
+        for (answer, code) in
+            [("given", ""), ("refused", Code::Release.entry().name), ("refused", Code::Token.entry().name)]
+        {
+            drop(inner.data_key_requests.get_or_create(&AnswerLabels { answer, code }));
+        }
+        for what in [Reload::Config, Reload::Keys, Reload::Certificate].map(Reload::label) {
             for sound in [true, false] {
                 drop(inner.reloads.get_or_create(&ReloadLabels { what, sound }));
             }
         }
         for code in ["200", "404", "none"] {
             drop(inner.api_requests.get_or_create(&StatusLabel { code: code.to_owned() }));
+        }
+        for code in ["200", "404", CUT] {
+            drop(inner.artifact_requests.get_or_create(&StatusLabel { code: code.to_owned() }));
         }
         for found in [true, false] {
             drop(inner.data_key_lookups.get_or_create(&FoundLabel { found }));
@@ -175,6 +190,12 @@ impl Metrics {
         let (answer, code) = labels(answer);
         self.inner.answers.get_or_create(&AnswerLabels { answer, code }).inc();
         self.inner.answer_seconds.get_or_create(&AnswerLabel { answer }).observe(took.as_secs_f64());
+    }
+
+    /// Flux' endpoint answered: with what was asked for, or with a refusal of this code.
+    pub(crate) fn data_key_asked(&self, refused: Option<Code>) {
+        let (answer, code) = refused.map_or(("given", ""), |code| ("refused", code.entry().name));
+        self.inner.data_key_requests.get_or_create(&AnswerLabels { answer, code }).inc();
     }
 
     /// Requests under way: +1 until the guard is dropped.
@@ -287,6 +308,16 @@ impl Metrics {
         self.inner.api_requests.get_or_create(&StatusLabel { code }).inc();
     }
 
+    /// An artifact was asked for: the status of the answer.
+    pub(crate) fn artifact_asked(&self, status: u16) {
+        self.inner.artifact_requests.get_or_create(&StatusLabel { code: status.to_string() }).inc();
+    }
+
+    /// A connection for an artifact ended before the answer was taken.
+    pub(crate) fn artifact_cut(&self) {
+        self.inner.artifact_requests.get_or_create(&StatusLabel { code: CUT.to_owned() }).inc();
+    }
+
     /// Prometheus's text format, version 0.0.4: what every scraper reads.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
@@ -306,6 +337,7 @@ impl Reload {
         match self {
             Self::Config => "config",
             Self::Keys => "keys",
+            Self::Certificate => "certificate",
         }
     }
 }
@@ -316,6 +348,7 @@ impl Inner {
         let mut inner = Self {
             registry: Registry::with_prefix("regent"),
             answers: Family::default(),
+            data_key_requests: Family::default(),
             answer_seconds: Family::new_with_constructor(|| Histogram::new(ANSWER_SECONDS)),
             in_flight: Gauge::default(),
             upload_sent: Counter::default(),
@@ -335,6 +368,7 @@ impl Inner {
             witness_reads: Counter::default(),
             witness_seconds: Histogram::new(WITNESS_SECONDS),
             api_requests: Family::default(),
+            artifact_requests: Family::default(),
             followed: Mutex::default(),
         };
         let registry = &mut inner.registry;
@@ -351,6 +385,12 @@ impl Inner {
              and narrow what is uploaded, or raise both timeouts",
             Unit::Seconds,
             inner.answer_seconds.clone(),
+        );
+        registry.register(
+            "data_key_requests",
+            "Requests of kustomize-controller for data keys, and of accounts that log in, by answer and code. Refused: \
+             `regent explain CODE` tells the way out; given after a handover: report it",
+            inner.data_key_requests.clone(),
         );
         registry.register(
             "requests_in_flight",
@@ -463,6 +503,13 @@ impl Inner {
             inner.api_requests.clone(),
         );
         registry.register(
+            "artifact_requests",
+            "Requests for artifacts by the status of the answer. 404 that goes on: a Kustomization waits for an artifact \
+             that is not on the volume, so look at the log for what was not published; cut: clients that took too few \
+             bytes or went away, so look at the network between kustomize-controller and this pod",
+            inner.artifact_requests.clone(),
+        );
+        registry.register(
             "build",
             "The version that runs. Two of them for long: a rollout is stuck",
             Info::new(VersionLabel { version: env!("CARGO_PKG_VERSION") }),
@@ -528,6 +575,16 @@ mod tests {
         ] {
             moves(series, 1.0, |metrics| metrics.answered(answer, took));
         }
+    }
+
+    #[test]
+    fn requests_for_data_keys_are_counted_by_their_answer() {
+        moves("regent_data_key_requests_total{answer=\"given\",code=\"\"}", 1.0, |metrics| {
+            metrics.data_key_asked(None)
+        });
+        moves("regent_data_key_requests_total{answer=\"refused\",code=\"release\"}", 1.0, |metrics| {
+            metrics.data_key_asked(Some(Code::Release));
+        });
     }
 
     #[test]
@@ -654,6 +711,12 @@ mod tests {
     }
 
     #[test]
+    fn requests_for_artifacts_are_counted_by_their_end() {
+        moves("regent_artifact_requests_total{code=\"404\"}", 1.0, |metrics| metrics.artifact_asked(404));
+        moves("regent_artifact_requests_total{code=\"cut\"}", 1.0, Metrics::artifact_cut);
+    }
+
+    #[test]
     fn labels_are_from_a_closed_list() {
         let known =
             ["answer", "code", "le", "what", "sound", "found", "authority", "commit", "severity", "version", "holder"];
@@ -670,7 +733,7 @@ mod tests {
         let text = everything();
         let families: Vec<&str> =
             text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
-        assert_eq!(families.len(), 21, "{families:?}");
+        assert_eq!(families.len(), 22, "{families:?}");
         for family in families {
             assert!(family.starts_with("regent_"), "{family}");
             let help = text.lines().find_map(|line| line.strip_prefix(&format!("# HELP {family} "))).unwrap();

@@ -17,6 +17,7 @@ use tar::{Builder, EntryType, Header};
 
 use crate::failure::Failure;
 use crate::source::git::MODE_LINK;
+use crate::source::tar::header;
 
 /// A packed repository.
 pub(crate) struct Packed {
@@ -172,10 +173,10 @@ impl<'a> Packer<'a> {
         header.set_mtime(u64::try_from(entry.mtime).unwrap_or_default());
         header.set_size(size);
         let mut extensions: Vec<(&str, &[u8])> = Vec::new();
-        if !place(&mut header, entry.name) {
+        if !header::place(&mut header, entry.name) {
             extensions.push(("path", entry.name));
         }
-        if target.is_ascii() && target.len() <= MAX_NAME {
+        if target.is_ascii() && target.len() <= header::MAX_NAME {
             header.as_old_mut().linkname[..target.len()].copy_from_slice(target);
         } else {
             extensions.push(("linkpath", target));
@@ -221,29 +222,6 @@ impl<'a> Packer<'a> {
 
 /// A tar is made of such blocks, in bytes.
 const BLOCK: u64 = 512;
-/// Longest name, and longest target of a link, that a header holds, in bytes.
-const MAX_NAME: usize = 100;
-/// Longest folder in front of a name that a USTAR header holds, in bytes.
-const MAX_PREFIX: usize = 155;
-
-/// Writes a name into its header, where USTAR can hold it: ASCII, at most 100 bytes after at most 155 of folders.
-fn place(header: &mut Header, name: &[u8]) -> bool {
-    let Some(ustar) = header.as_ustar_mut() else { return false };
-    let (prefix, rest) = if name.len() <= MAX_NAME {
-        (&b""[..], name)
-    } else {
-        let head = &name[..name.len().min(MAX_PREFIX + 1)];
-        let Some(slash) = head.iter().rposition(|byte| *byte == b'/') else { return false };
-        (&name[..slash], &name[slash + 1..])
-    };
-    if !name.is_ascii() || rest.is_empty() || rest.len() > MAX_NAME {
-        return false;
-    }
-    ustar.prefix[..prefix.len()].copy_from_slice(prefix);
-    ustar.name[..rest.len()].copy_from_slice(rest);
-    true
-}
-
 /// Tells how much of a file was read: one that shrank meanwhile would spoil the tar.
 struct Counted<R> {
     inner: R,

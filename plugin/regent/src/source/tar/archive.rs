@@ -13,7 +13,7 @@ use super::gzip::Gzip;
 use super::{UploadProblem, shown};
 
 /// A gzipped tar, read as it arrives.
-pub(super) struct Archive<R> {
+pub(crate) struct Archive<R> {
     gzip: Gzip<Arriving<R>>,
     /// What was unpacked and not yet read, in gzip's piece: `at..end`.
     at: usize,
@@ -28,18 +28,20 @@ pub(super) struct Archive<R> {
 /// One entry: what its header says once long names are put in. Filled anew for each, so that one that is dropped
 /// allocates nothing.
 #[derive(Default)]
-pub(super) struct Entry {
-    pub(super) kind: Kind,
-    pub(super) name: Vec<u8>,
+pub(crate) struct Entry {
+    pub(crate) kind: Kind,
+    pub(crate) name: Vec<u8>,
     /// Where a link leads; empty for others.
-    pub(super) target: Vec<u8>,
+    pub(crate) target: Vec<u8>,
     /// Bytes of the body.
-    pub(super) size: u64,
+    pub(crate) size: u64,
+    /// Whether its mode lets anybody run it. Who leaves modes alone need not look.
+    pub(crate) is_executable: bool,
 }
 
-/// What Argo CD sends; everything else is refused.
+/// What Argo CD and source-controller send; everything else is refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     #[default]
     File,
     Folder,
@@ -48,7 +50,7 @@ pub(super) enum Kind {
 
 impl<R: BufRead> Archive<R> {
     /// `limit` is the most bytes that it may unpack to.
-    pub(super) fn new(gzip: R, limit: u64) -> Self {
+    pub(crate) fn new(gzip: R, limit: u64) -> Self {
         let arriving = Arriving {
             inner: gzip,
             taken: 0,
@@ -62,7 +64,7 @@ impl<R: BufRead> Archive<R> {
 
     /// The next entry, `false` at the end: then all of the stream was read, nothing but zeros followed, and gzip's
     /// own checksum was right. A body that was not asked for is passed over.
-    pub(super) fn next(&mut self, entry: &mut Entry) -> Result<bool, UploadProblem> {
+    pub(crate) fn next(&mut self, entry: &mut Entry) -> Result<bool, UploadProblem> {
         self.skip_body()?;
         let mut extended = Extended::default();
         loop {
@@ -96,7 +98,7 @@ impl<R: BufRead> Archive<R> {
     }
 
     /// The current entry's body. Its size is for the caller to bound.
-    pub(super) fn body(&mut self) -> Result<Vec<u8>, UploadProblem> {
+    pub(crate) fn body(&mut self) -> Result<Vec<u8>, UploadProblem> {
         let mut bytes = Vec::with_capacity(usize::try_from(self.body).map_err(|_| self.too_long())?);
         while self.body > 0 {
             let body = self.body;
@@ -110,7 +112,7 @@ impl<R: BufRead> Archive<R> {
     }
 
     /// Bytes unpacked so far.
-    pub(super) fn unpacked(&self) -> u64 {
+    pub(crate) fn unpacked(&self) -> u64 {
         self.unpacked
     }
 
@@ -253,6 +255,7 @@ impl Entry {
         } else {
             self.target.extend_from_slice(until_nul(&header.as_old().linkname));
         }
+        self.is_executable = header.mode().is_ok_and(|mode| mode & 0o111 != 0);
     }
 }
 

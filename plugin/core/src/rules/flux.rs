@@ -1,0 +1,172 @@
+//! The `flux` section: which Kustomizations get an artifact, from which repository, and where kustomize-controller
+//! finds what regent serves.
+
+use serde::{Deserialize, Deserializer};
+
+use super::{MAX_ENTRIES, Rule};
+use crate::bootstrap::host_of;
+use crate::name::{AuthorityName, Namespace, ObjectName, is_subdomain};
+use crate::written;
+
+/// The `flux` section. Without Kustomizations there is no door to Flux.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a mapping")]
+pub struct Flux {
+    /// Where kustomize-controller asks for data keys: `https://host:port`. It stands in every artifact, so another
+    /// address makes new artifacts. Over a unix socket the address is never connected to, and stays what it is.
+    #[serde(deserialize_with = "endpoint")]
+    pub endpoint: String,
+    /// Where it fetches artifacts: `http://host:port` or `https://host:port`. It sends no credentials there.
+    #[serde(deserialize_with = "artifacts")]
+    pub artifacts: String,
+    /// The namespace of Flux' own controllers.
+    #[serde(deserialize_with = "namespace")]
+    pub namespace: Option<Namespace>,
+    /// One entry for each Kustomization.
+    #[serde(deserialize_with = "written::list::<_, _, MAX_ENTRIES>")]
+    pub applications: Vec<FluxApplication>,
+}
+
+/// A Kustomization that gets its tree from regent.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "Written")]
+pub struct FluxApplication {
+    /// Whose root lies in the tree; a rule has to speak for it.
+    pub authority: AuthorityName,
+    /// The Kustomization. Its name is the name of the key that its documents are encrypted to.
+    pub kustomization: ObjectName,
+    /// The name of its `ExternalArtifact`, in the namespace of the Kustomization.
+    pub artifact: String,
+    /// Where the tree comes from.
+    pub source: FluxSource,
+    /// The Secret with the token by which the Kustomization asks for data keys, in the same namespace; `None` where
+    /// it asks as a service account.
+    pub token_secret: Option<String>,
+}
+
+/// Where a tree comes from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FluxSource {
+    /// A `GitRepository` of Flux, as source-controller packed it.
+    GitRepository(ObjectName),
+    /// The repository that `watch` has for the authority.
+    Watch,
+}
+
+impl Flux {
+    /// Where Flux' controllers run; `flux-system` unless the file says otherwise.
+    pub fn namespace(&self) -> &str {
+        self.namespace.as_ref().map_or("flux-system", Namespace::as_str)
+    }
+
+    /// The rules of the section that one key alone does not tell.
+    pub(super) fn fits(&self, rules: &[Rule], watched: &[&AuthorityName]) -> Result<(), String> {
+        if self.applications.is_empty() {
+            return Ok(());
+        }
+        for (key, address) in [("endpoint", &self.endpoint), ("artifacts", &self.artifacts)] {
+            if address.is_empty() {
+                return Err(format!("flux: expects `{key}`"));
+            }
+        }
+        for (index, application) in self.applications.iter().enumerate() {
+            let before = self.applications.iter().take(index);
+            let at = |key: &str| format!("flux.applications[{index}].{key}");
+            if !rules.iter().any(|rule| rule.authority == application.authority) {
+                return Err(format!("{}: expects the authority of a rule", at("authority")));
+            }
+            if before.clone().any(|other| other.kustomization == application.kustomization) {
+                return Err(format!("{}: another entry has the same", at("kustomization")));
+            }
+            let artifact = |of: &FluxApplication| (of.kustomization.namespace().clone(), of.artifact.clone());
+            if before.clone().any(|other| artifact(other) == artifact(application)) {
+                return Err(format!("{}: another entry has the same in its namespace", at("artifact")));
+            }
+            let token = |of: &FluxApplication| (of.kustomization.namespace().clone(), of.token_secret.clone());
+            let shares =
+                |other: &FluxApplication| application.token_secret.is_some() && token(other) == token(application);
+            if before.clone().any(|other| shares(other) && other.authority != application.authority) {
+                return Err(format!("{}: it holds the token of another authority", at("tokenSecret")));
+            }
+            if application.source == FluxSource::Watch && !watched.contains(&&application.authority) {
+                return Err(format!("{}: expects an entry of `watch` for the authority", at("source")));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "a mapping")]
+struct Written {
+    authority: AuthorityName,
+    kustomization: ObjectName,
+    artifact: Option<Name>,
+    source: WrittenSource,
+    token_secret: Option<Name>,
+    #[serde(default)]
+    service_account: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "a mapping with `gitRepository` or `watch`")]
+struct WrittenSource {
+    git_repository: Option<ObjectName>,
+    #[serde(default)]
+    watch: bool,
+}
+
+impl TryFrom<Written> for FluxApplication {
+    type Error = &'static str;
+
+    fn try_from(written: Written) -> Result<Self, &'static str> {
+        let Written { authority, kustomization, artifact, source, token_secret, service_account } = written;
+        let source = match (source.git_repository, source.watch) {
+            (Some(repository), false) => FluxSource::GitRepository(repository),
+            (None, true) => FluxSource::Watch,
+            (Some(_), true) | (None, false) => return Err("`source` expects `gitRepository` or `watch: true`"),
+        };
+        let token_secret = match (token_secret, service_account) {
+            (Some(_), true) => return Err("`serviceAccount: true` expects no `tokenSecret`"),
+            (None, true) => None,
+            (Some(Name(name)), false) => Some(name),
+            (None, false) => Some(TOKEN_SECRET.to_owned()),
+        };
+        let artifact = artifact.map_or_else(|| kustomization.name().to_owned(), |Name(name)| name);
+        Ok(Self { authority, kustomization, artifact, source, token_secret })
+    }
+}
+
+/// The Secret with a namespace's token, unless an entry names another.
+const TOKEN_SECRET: &str = "regent-token";
+
+/// The name of an object.
+struct Name(String);
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        written::text(from, "the name of an object", |text| {
+            let rule = "expects a DNS name: 1 to 253 of a-z, 0-9 and inner `-` and `.`";
+            if is_subdomain(text) { Ok(Self(text.to_owned())) } else { Err(rule) }
+        })
+    }
+}
+
+fn namespace<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Namespace>, D::Error> {
+    Namespace::deserialize(from).map(Some)
+}
+
+fn endpoint<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    written::text(from, "an address", |text| match text.split_once("://") {
+        Some(("https", server)) if host_of(server).is_some() => Ok(text.to_owned()),
+        Some(("http", _)) => Err("expects `https://`: data keys are sent there"),
+        Some(_) | None => Err("expects `https://host:port`, no path, no user"),
+    })
+}
+
+fn artifacts<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    written::text(from, "an address", |text| match text.split_once("://") {
+        Some(("https" | "http", server)) if host_of(server).is_some() => Ok(text.to_owned()),
+        Some(_) | None => Err("expects `http://host:port`, no path, no user"),
+    })
+}
