@@ -147,7 +147,7 @@ fn sops_opens_what_regent_gives_back_to_ciphertext() {
     let tally = tally.into_inner().unwrap();
     println!("{tally}");
     assert!(tally.wrong.is_empty(), "{} disagreements:\n{}", tally.wrong.len(), tally.wrong.join("\n\n"));
-    assert!(tally.repointed > cases && tally.sealed > cases, "too few documents were given back");
+    assert!(tally.repointed * 2 > cases && tally.sealed * 2 > cases, "too few documents were given back");
     assert!(transit.answered() >= tally.repointed + tally.sealed, "sops did not ask for each data key");
 }
 

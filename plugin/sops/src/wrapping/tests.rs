@@ -99,15 +99,26 @@ fn the_order_of_files_does_not_matter() {
 
 #[test]
 fn the_form_of_a_key_file_does_not_matter() {
-    let [ed25519, crlf, rsa, pem]: [&[u8]; 4] = [
+    let ed25519: [&[u8]; 3] = [
         include_bytes!("../../tests/data/keys/ssh/ed25519"),
         include_bytes!("../../tests/data/keys/ssh/ed25519-crlf"),
+        include_bytes!("../../tests/data/keys/ssh/ed25519-locked"),
+    ];
+    let rsa: [&[u8]; 3] = [
         include_bytes!("../../tests/data/keys/ssh/rsa"),
         include_bytes!("../../tests/data/keys/ssh/rsa-pem"),
+        include_bytes!("../../tests/data/keys/ssh/rsa-locked"),
     ];
-    assert_eq!(ids(&keys(&[ed25519])), ids(&keys(&[crlf])));
-    assert_eq!(ids(&keys(&[rsa])), ids(&keys(&[pem])));
-    assert_ne!(ids(&keys(&[ed25519])), ids(&keys(&[SSH_ED25519])));
+    let pgp: [&[u8]; 2] =
+        [include_bytes!("../../tests/data/keys/pgp/subkeys-only"), include_bytes!("../../tests/data/keys/pgp/binary")];
+    for forms in [ed25519.as_slice(), &rsa, &pgp] {
+        let [first, others @ ..] = forms else { panic!("no form") };
+        assert_eq!(ids(&keys(&[first])).len(), 1);
+        for other in others {
+            assert_eq!(ids(&keys(&[first])), ids(&keys(&[other])));
+        }
+    }
+    assert_ne!(ids(&keys(&ed25519)), ids(&keys(&[SSH_ED25519])));
 }
 
 #[test]
