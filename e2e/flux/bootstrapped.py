@@ -51,6 +51,7 @@ class Bootstrapped:
                 {"apiGroups": ["kustomize.toolkit.fluxcd.io"], "resources": ["kustomizations"], "verbs": ["get"]},
                 {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [TOKEN], "verbs": ["create", "patch"]},
                 {"apiGroups": [""], "resources": ["events"], "verbs": ["create"]},
+                {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "patch"]},
                 {"apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"]}]},
             {**rbac, "kind": "ClusterRoleBinding", "metadata": {"name": "regent-flux"}, "subjects": subjects,
              "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "regent-flux"}}])

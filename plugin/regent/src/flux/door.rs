@@ -17,10 +17,10 @@ use regent_core::evidence::Holder;
 use regent_core::flux::artifact::Phase;
 use regent_core::flux::bound;
 use regent_core::name::{Epoch, ObjectName};
-use regent_core::rules::{FluxApplication, FluxSource, Followed};
+use regent_core::rules::{Flux, FluxApplication, FluxSource, Followed};
 use regent_sops::DataKeys;
 use serde_json::{Value, json};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -29,6 +29,7 @@ use super::endpoint::Refused;
 use super::shelf::{Holds, Published, Shelf};
 use super::tree::{Fetcher, Offered, Tree};
 use crate::cluster::flux::{self, ORIGIN_REVISION, Publication, Readiness, SourceArtifact};
+use crate::cluster::lease::Candidate;
 use crate::cluster::watch::{Event, Events};
 use crate::cluster::{Cluster, ClusterError};
 use crate::failure::Failure;
@@ -48,7 +49,12 @@ struct Shared {
     witnesses: Arc<Witnesses>,
     data_keys: Arc<DataKeys>,
     shelf: Arc<Shelf>,
+    /// Whether this replica writes.
+    leads: watch::Sender<bool>,
 }
+
+/// The lease of those who write, in Flux' own namespace.
+const LEASE: &str = "regent-flux";
 
 /// How often the operator's file is asked which Kustomizations there are.
 const LOOK: Duration = Duration::from_secs(2);
@@ -71,13 +77,17 @@ impl Door {
         shelf: Arc<Shelf>,
         refusals: mpsc::Receiver<Refused>,
     ) -> Self {
-        Self { shared: Arc::new(Shared { current, witnesses, data_keys, shelf }), refusals }
+        Self {
+            shared: Arc::new(Shared { current, witnesses, data_keys, shelf, leads: watch::Sender::new(false) }),
+            refusals,
+        }
     }
 
     /// Never returns.
     pub(crate) async fn run(self) -> Infallible {
         let Self { shared, refusals } = self;
         tokio::spawn(Arc::clone(&shared).tell(refusals));
+        tokio::spawn(Arc::clone(&shared).lead());
         let mut seen: Option<Vec<FluxApplication>> = None;
         // Dropped, it ends what it holds.
         let mut tasks = JoinSet::new();
@@ -109,9 +119,27 @@ impl Shared {
         }
     }
 
+    /// Takes part in who writes.
+    async fn lead(self: Arc<Self>) -> Infallible {
+        let namespace = self.current.get().map_or_else(
+            |_| Flux::default().namespace().to_owned(),
+            |loaded| loaded.config.flux.namespace().to_owned(),
+        );
+        let connect = || async {
+            let loaded = self.current.get().ok()?;
+            self.cluster(&loaded).await.ok()
+        };
+        Candidate::new(&namespace, LEASE).run(connect, self.leads.clone()).await
+    }
+
+    fn is_leading(&self) -> bool {
+        *self.leads.borrow()
+    }
+
     /// Passes refusals of the endpoint on to whoever looks at the Kustomization.
     async fn tell(self: Arc<Self>, mut refusals: mpsc::Receiver<Refused>) {
         let mut told: BTreeMap<ObjectName, (String, Instant)> = BTreeMap::new();
+        // Each replica tells what it refused.
         while let Some(Refused { kustomization, sentence }) = refusals.recv().await {
             let is_known = |(before, at): &(String, Instant)| *before == sentence && at.elapsed() < QUIET;
             if told.get(&kustomization).is_some_and(is_known) {
@@ -193,10 +221,11 @@ impl Follower {
             }
             FluxSource::Watch => None,
         };
-        let mut moves = self.shared.witnesses.moves();
+        let (mut moves, mut leads) = (self.shared.witnesses.moves(), self.shared.leads.subscribe());
         let (mut pause, mut told) = (PAUSE, None);
         loop {
             moves.mark_unchanged();
+            leads.mark_unchanged();
             let wait = match self.look().await {
                 Ok(()) => {
                     (pause, told) = (PAUSE, None);
@@ -212,6 +241,7 @@ impl Follower {
                 tokio::select! {
                     () = self.changed.notified() => {}
                     _ = moves.changed() => {}
+                    _ = leads.changed() => {}
                 }
             };
             // Without an event things are looked at all the same.
@@ -225,7 +255,9 @@ impl Follower {
         let cluster = self.shared.cluster(&loaded).await?;
         let observed = self.shared.witnesses.read(loaded.store(), &self.application.authority, None).await;
         let (holder, is_settled) = (observed.holder, observed.evidence.is_settled());
-        self.put_token(&loaded, &cluster, &holder, is_settled).await?;
+        if self.shared.is_leading() {
+            self.put_token(&loaded, &cluster, &holder, is_settled).await?;
+        }
         let source = self.source(&loaded, &cluster, &holder).await?;
         let seen = Seen { source, holder, is_settled, generation: loaded.generation };
         if self.built.as_ref() != Some(&seen) {
@@ -321,6 +353,9 @@ impl Follower {
     }
 
     async fn publish(&self, loaded: &Loaded, cluster: &Cluster, readiness: &Readiness) -> Result<(), Failure> {
+        if !self.shared.is_leading() {
+            return Ok(());
+        }
         let name = self.artifact();
         let publication = self.shared.shelf.published(&name).map(|published| Publication {
             url: format!("{}/{}", loaded.config.flux.artifacts, published.path(&name)),
