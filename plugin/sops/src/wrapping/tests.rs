@@ -38,6 +38,10 @@ fn data_key(bytes: [u8; 32]) -> DataKey {
     DataKey::from_plaintext(&Plaintext::new(bytes.to_vec())).unwrap()
 }
 
+fn plaintext(bytes: &[u8]) -> Plaintext {
+    Plaintext::new(bytes.to_vec())
+}
+
 /// The bytes 0 to 31.
 fn counting() -> DataKey {
     data_key(std::array::from_fn(|index| u8::try_from(index).unwrap()))
@@ -60,7 +64,7 @@ fn another_implementation_wraps_to_the_same_text() {
 
 #[test]
 fn another_implementation_derives_the_same_data_key() {
-    let derived = keys(&[AGE]).data_key(CONTEXT, b"a document").unwrap();
+    let derived = keys(&[AGE]).data_key(CONTEXT, &plaintext(b"a document")).unwrap();
     let expected = "uQO9XYUwC3iRvkNEz3/fTfvn8K42/QKDF/8U6+TMpfI=";
     assert_eq!(STANDARD.encode(derived.plaintext().bytes()), expected);
 }
@@ -130,7 +134,7 @@ fn without_a_native_identity_there_is_no_key() {
     let keys = keyring.wrapping_keys();
     assert!(keys.is_empty());
     assert!(keys.wrap(&counting(), CONTEXT).is_none());
-    assert!(keys.data_key(CONTEXT, b"").is_none());
+    assert!(keys.data_key(CONTEXT, &plaintext(b"")).is_none());
     assert!(keys.token(CONTEXT).is_none());
     assert!(!keys.is_token("", CONTEXT));
     assert_eq!(problem(keys.unwrap(WRAPPED, CONTEXT)), WrapProblem::UnknownKey);
@@ -213,7 +217,7 @@ fn a_data_key_has_32_bytes() {
 #[test]
 fn a_data_key_belongs_to_its_context_and_document() {
     let keys = keys(&[AGE]);
-    let derived = |context: &[u8], document: &[u8]| keys.data_key(context, document).unwrap();
+    let derived = |context: &[u8], document: &[u8]| keys.data_key(context, &plaintext(document)).unwrap();
     assert!(derived(b"c", b"d").is_same(&derived(b"c", b"d")));
     // Parts that read alike when joined are two.
     for (context, document) in [(b"cd".as_slice(), b"".as_slice()), (b"", b"cd"), (b"c", b"x"), (b"x", b"d")] {
