@@ -45,6 +45,8 @@ pub enum Content {
     Plain,
     /// Everything, decrypted values too.
     Values,
+    /// Everything, and what was encrypted is encrypted to regent alone: for who asks regent for the data key.
+    Sealed,
     /// Its name, and the word that its controller leaves the live object alone.
     Stub,
     /// An object of its own, beside a stub: from where Vault's operator delivers the Secret.
@@ -113,7 +115,8 @@ impl Manifest {
             Content::Stub | Content::Delivery => {
                 ["data", "stringData", "binaryData"].iter().any(|key| self.tree.get(key).is_some())
             }
-            Content::Plain => false,
+            // The values of a sealed one are ciphertext.
+            Content::Plain | Content::Sealed => false,
         }
     }
 
@@ -121,13 +124,13 @@ impl Manifest {
     /// somebody apply it. A `Plaintext` all the same, so that one place writes whatever a command prints.
     pub fn preview(&self, encoding: Encoding) -> Result<Plaintext, Refusal> {
         let mut tree = match self.content {
-            Content::Plain | Content::Stub | Content::Delivery => self.tree.duplicate(),
+            Content::Plain | Content::Sealed | Content::Stub | Content::Delivery => self.tree.duplicate(),
             Content::Values => described(&self.tree, &self.identity),
         };
         match self.content {
             // Who applies it by hand does no harm.
             Content::Plain | Content::Delivery => {}
-            Content::Values | Content::Stub => {
+            Content::Values | Content::Sealed | Content::Stub => {
                 guard::section(&mut tree, "labels").set(PREVIEW_LABEL, Node::text(PREVIEW_VALUE));
             }
         }
@@ -272,6 +275,19 @@ impl Manifest {
     /// An encrypted object of another kind: guarded, otherwise as it was decrypted.
     pub(crate) fn other(file: &FilePath, permit: &Permit<'_>, placed: Placed) -> Result<Self, GateProblem> {
         placed.guarded(file, permit.object().tree.duplicate(), permit, None)
+    }
+
+    /// An encrypted object whose values are ciphertext again: guarded, and closed by who knows how.
+    pub(crate) fn sealed(
+        file: &FilePath,
+        permit: &Permit<'_>,
+        placed: Placed,
+        tree: Branch,
+    ) -> Result<Self, GateProblem> {
+        gate::check_sealed(&tree)?;
+        let Placed { meta, namespace, class } = placed;
+        let identity = identity(meta, namespace);
+        Ok(Self { file: file.clone(), identity, class, content: Content::Sealed, tree, exit: permit.exit() })
     }
 
     /// What stands in once Vault rules.

@@ -239,6 +239,22 @@ pub(crate) fn inputs<'a>(
     (walk.inputs, walk.errors)
 }
 
+/// Whether a kustomization of the root lists this file by its name: one lies in its folder or above.
+pub(crate) fn is_listed_by_name(files: &Files, path: &FilePath) -> bool {
+    let mut folder = path.parent();
+    loop {
+        let in_folder = folder.as_ref().map_or("", FilePath::as_str);
+        let has = |name: &&str| FilePath::parse(&joined(in_folder, name)).is_ok_and(|path| files.get(&path).is_some());
+        if kustomization::FILE_NAMES.iter().any(has) {
+            return true;
+        }
+        match folder {
+            Some(below) => folder = below.parent(),
+            None => return false,
+        }
+    }
+}
+
 /// What a file is, by its name.
 enum Role<'n> {
     /// A manifest.

@@ -5,7 +5,7 @@
 
 use crate::authority::{Mode, Ruling};
 use crate::object::{HIDDEN_KEY, Object, View};
-use regent_sops::{Branch, Element, Leaf, Node, Plaintext, Scalar};
+use regent_sops::{Branch, Element, Leaf, Node, Origin, Plaintext, Scalar};
 
 /// What the gate holds back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +25,12 @@ pub enum GateProblem {
     /// A `sops` block is left.
     #[error("it still has a `sops` block")]
     SopsBlock,
+    /// A value that was encrypted stands in the clear where it has to be ciphertext.
+    #[error("`{path}` is not ciphertext any more")]
+    Clear {
+        /// Keys joined with `.`.
+        path: String,
+    },
     /// Vault rules: no value passes.
     #[error("Vault rules, so its values stay where they are")]
     VaultRules,
@@ -52,6 +58,7 @@ impl GateProblem {
         match self {
             Self::Ciphertext { .. } => Self::Ciphertext { path },
             Self::CiphertextKey { .. } => Self::CiphertextKey { path },
+            Self::Clear { .. } => Self::Clear { path },
             Self::SopsBlock | Self::VaultRules => self,
         }
     }
@@ -99,6 +106,49 @@ pub(crate) fn check(tree: &Branch) -> Result<(), GateProblem> {
     }
     branch(tree, &mut Vec::new())
 }
+
+/// Holds back a document that is to leave as ciphertext and is not: any value that was decrypted, but for what names and
+/// routes the object, and everything below `data` and `stringData`; and one that nobody could open.
+pub(crate) fn check_sealed(tree: &Branch) -> Result<(), GateProblem> {
+    if !matches!(tree.get("sops"), Some(Node::Map(_))) {
+        return Err(GateProblem::Clear { path: "sops".to_owned() });
+    }
+    for entry in tree.entries() {
+        let clear = match entry.key.as_str() {
+            "apiVersion" | "kind" | "metadata" | "type" | "immutable" | "sops" => None,
+            "data" | "stringData" => clear_leaf(&entry.value, &entry.key, |_| true),
+            _ => clear_leaf(&entry.value, &entry.key, |leaf| leaf.origin == Origin::Decrypted),
+        };
+        if let Some(path) = clear {
+            return Err(GateProblem::Clear { path });
+        }
+    }
+    Ok(())
+}
+
+/// The path of the first leaf that `counts` and is no ciphertext. Empty text and nothing never are.
+fn clear_leaf(node: &Node, path: &str, counts: impl Fn(&Leaf) -> bool + Copy) -> Option<String> {
+    match node {
+        Node::Leaf(leaf) => {
+            let is_closed = match &leaf.scalar {
+                Scalar::Null => true,
+                Scalar::Text(text) => text.is_empty() || text.starts_with(SEALED),
+                Scalar::Bool(_) | Scalar::Int(_) | Scalar::Uint(_) | Scalar::Float(_) | Scalar::Time(_) => false,
+            };
+            (!is_closed && counts(leaf)).then(|| path.to_owned())
+        }
+        Node::Map(map) => {
+            map.entries().find_map(|entry| clear_leaf(&entry.value, &format!("{path}.{}", entry.key), counts))
+        }
+        Node::List(elements) => elements.iter().find_map(|element| match element {
+            Element::Node(value) => clear_leaf(value, path, counts),
+            Element::Comment(_) => None,
+        }),
+    }
+}
+
+/// What every SOPS value begins with.
+const SEALED: &[u8] = b"ENC[AES256_GCM,";
 
 fn branch<'t>(tree: &'t Branch, path: &mut Vec<&'t str>) -> Result<(), GateProblem> {
     for entry in tree.entries() {

@@ -586,6 +586,7 @@ fn of_document(file: &FilePath, problem: &Problem) -> Finding {
             (Rule::KustomizationUnsupported, "write the namespaces into the document itself")
         }
         DocumentProblem::TwoObjects { .. } => (Rule::TwoObjects, "keep one of them"),
+        DocumentProblem::NameTaken => (Rule::TwoObjects, "give one of the two files another name"),
         DocumentProblem::NotListed | DocumentProblem::IdentityEncrypted => {
             (Rule::DoesNotOpen, "hand it over with `regent import`")
         }

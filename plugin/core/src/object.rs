@@ -112,6 +112,7 @@ impl Problem {
             | DocumentProblem::NamespaceNotAllowed { .. }
             | DocumentProblem::TwoObjects { .. }
             | DocumentProblem::NotListed
+            | DocumentProblem::NameTaken
             | DocumentProblem::IdentityEncrypted
             | DocumentProblem::BadMerge { .. }) => problem,
         };

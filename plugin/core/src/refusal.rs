@@ -34,6 +34,9 @@ pub enum Refusal {
     /// Values were asked for where no authority was.
     #[error("values are written only when the authority was asked")]
     Unasked,
+    /// No key can be derived to wrap data keys with.
+    #[error("no identity of the rule has a secret that regent could derive a wrapping key from")]
+    NoWrappingKey,
     /// Nobody waits for the answer any more ([`regent_sops::Stop`]).
     #[error("it was not rendered in time")]
     Stopped,
@@ -105,6 +108,9 @@ pub enum DocumentProblem {
     /// Encrypted, Vault rules, the list is unreadable, and its identity is encrypted.
     #[error("it is encrypted whole, and the list that would name it is not readable")]
     IdentityEncrypted,
+    /// A file that is encrypted as a whole would have the name of another one.
+    #[error("decrypted it would have the name of another file beside it")]
+    NameTaken,
     /// A key stands twice where a reader would keep one.
     #[error("line {line}: key `{key}` stands twice in one mapping")]
     DuplicateKey {

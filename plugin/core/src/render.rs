@@ -108,7 +108,7 @@ pub fn render(request: &Request<'_>) -> Result<Vec<Manifest>, Refusal> {
         }
     }
     let manifests = give_way(manifests);
-    unique(&manifests)?;
+    unique(manifests.iter())?;
     Ok(manifests)
 }
 
@@ -296,7 +296,7 @@ pub fn one(request: &Request<'_>, name: &SecretName, listed: &FilePath) -> Resul
         let manifests = values(request, &scope, input).map_err(|problem| refusal(input, problem))?;
         found.extend(manifests.into_iter().filter(|manifest| manifest.is_secret(name)));
     }
-    unique(&found)?;
+    unique(found.iter())?;
     Ok(found.pop())
 }
 
@@ -317,7 +317,7 @@ fn may_hold(request: &Request<'_>, scope: &Scope<'_>, input: &Input<'_>, name: &
 }
 
 /// A problem of one file as a refusal of the answer.
-fn refusal(input: &Input<'_>, problem: Problem) -> Refusal {
+pub(crate) fn refusal(input: &Input<'_>, problem: Problem) -> Refusal {
     let problem = told(input, problem).problem;
     if let DocumentProblem::Sops(regent_sops::Error::Stopped) = problem {
         return Refusal::Stopped;
@@ -671,8 +671,8 @@ fn key_of(identity: &Identity) -> (&str, &str, Option<&str>, &str) {
 }
 
 /// Two objects of one kind, namespace and name cannot both be applied.
-fn unique(manifests: &[Manifest]) -> Result<(), Refusal> {
-    let mut seen: HashMap<_, &FilePath> = HashMap::with_capacity(manifests.len());
+pub(crate) fn unique<'m>(manifests: impl Iterator<Item = &'m Manifest>) -> Result<(), Refusal> {
+    let mut seen: HashMap<_, &FilePath> = HashMap::with_capacity(manifests.size_hint().0);
     for manifest in manifests {
         if let Some(other) = seen.insert(key_of(manifest.identity()), manifest.file()) {
             let problem =
@@ -698,13 +698,13 @@ pub(crate) fn named(object: &Object) -> Result<Meta, Problem> {
     object.meta()?.ok_or_else(|| object.problem(missing))
 }
 
-fn first(object: &Object, problems: Vec<(u32, SecretProblem)>) -> Problem {
+pub(crate) fn first(object: &Object, problems: Vec<(u32, SecretProblem)>) -> Problem {
     let first = problems.into_iter().next();
     let (line, problem) = first.unwrap_or((object.line, SecretProblem::ApiVersion));
     Problem { line, problem: problem.into() }
 }
 
-fn at_file(problem: impl Into<DocumentProblem>) -> Problem {
+pub(crate) fn at_file(problem: impl Into<DocumentProblem>) -> Problem {
     Problem { line: 0, problem: problem.into() }
 }
 

@@ -1,10 +1,16 @@
 //! Flux' door: stock kustomize-controller gets its tree from regent, and asks regent for the data keys.
+//!
+//! ```text
+//! GitRepository, a commit --tree--> files --build--> changed files --pack--> artifact --shelf--> --serving--> fetched
+//!                                            core                              |
+//!                          door: when, ExternalArtifact, token, Events  <------+
+//!                          endpoint: data keys, asked for at each reconcile           core: release
+//! ```
 
-#[cfg_attr(not(test), expect(dead_code, reason = "`serve flux` will call it"))]
+pub(crate) mod build;
+pub(crate) mod door;
+pub(crate) mod endpoint;
 pub(crate) mod pack;
-#[cfg_attr(not(test), expect(dead_code, reason = "`serve flux` will call it"))]
 pub(crate) mod serving;
-#[cfg_attr(not(test), expect(dead_code, reason = "`serve flux` will call it"))]
 pub(crate) mod shelf;
-#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "`serve flux` will call it"))]
 pub(crate) mod tree;

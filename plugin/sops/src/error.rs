@@ -171,6 +171,12 @@ pub enum ValueProblem {
     /// Decrypted, but not of its own type.
     #[error("does not hold what its type says")]
     WrongType,
+    /// A value that came out of ciphertext, in a place where the rule for sealing it again leaves it clear.
+    #[error("was encrypted, and would be written in the clear")]
+    Uncovered,
+    /// Below a merge key: ciphertext is bound to its path, and a reader of Kubernetes moves it.
+    #[error("is merged into another mapping, so its ciphertext is bound to another path")]
+    Merged,
     /// Clear and unsigned: an integer that SOPS itself cannot read.
     #[error("is an integer that SOPS cannot hold")]
     Unhashable,

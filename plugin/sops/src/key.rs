@@ -31,6 +31,7 @@ use crate::error::{Error, IdentityProblem};
 use crate::metadata::{Recipient, RecipientKind};
 use crate::opener::Opener;
 use crate::plaintext::Plaintext;
+use crate::wrapping::WrappingKeys;
 
 /// A passphrase, wiped when it goes.
 pub struct Passphrase(Plaintext);
@@ -196,6 +197,14 @@ impl Keyring {
             | RecipientKind::VaultTransit
             | RecipientKind::HuaweiKms => false,
         }
+    }
+
+    /// A wrapping key for each identity whose secret is known here: age keys, SSH keys, and of an OpenPGP certificate
+    /// each secret key that can decrypt. Plugins give none, and neither does an SSH key that is locked with another
+    /// cipher than `ssh-keygen` takes by itself.
+    pub fn wrapping_keys(&self) -> WrappingKeys {
+        let age = self.age.iter().filter_map(age::Native::root);
+        WrappingKeys::of(age.chain(self.pgp.iter().flat_map(pgp::Certificate::roots)))
     }
 
     /// Who opens with these identities: equal for keyrings that hold the same secrets in the same order, and for

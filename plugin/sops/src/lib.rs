@@ -10,6 +10,18 @@
 //! bytes --envelope::open(&Keyring)--> Plaintext             a file encrypted as a whole
 //! ```
 //!
+//! One thing goes back to ciphertext: a document for a reader that decrypts by itself and asks a Vault for the data key,
+//! as kustomize-controller does. So values stay encrypted on their way, and who may have them is decided when the key
+//! is asked for:
+//!
+//! ```text
+//! Sealed --Sealed::open_with_key(Opener)--> Opened, DataKey
+//! DataKey + context --WrappingKeys::wrap--> text            Keyring::wrapping_keys: derived, never stored
+//! Selection::repoint(sealed document, DataKey, Stanza)      the same ciphertext, one recipient
+//! Selection::seal(opened document, DataKey, Stanza)         where the file's rule does not serve: encrypted anew
+//! text + context --WrappingKeys::unwrap--> DataKey          when the reader asks
+//! ```
+//!
 //! An [`Opener`] is a [`Keyring`] at work, and `&Keyring` is the plain one. With [`DataKeys`] it shares data keys that
 //! were unwrapped with other openers of the same identities, never of others; with a [`Stop`] it ends before the
 //! next attempt to unwrap.
@@ -67,9 +79,11 @@ mod opening;
 mod plaintext;
 mod rfc3339;
 mod scalar;
+mod sealing;
 mod select;
 mod tree;
 mod value;
+mod wrapping;
 
 pub use error::{Bound, EmitProblem, Error, IdentityProblem, KeyReport, MacProblem, ValueProblem};
 pub use format::{Document, Format};
@@ -79,4 +93,6 @@ pub use metadata::{Recipient, RecipientKind};
 pub use opener::{Opener, Stop};
 pub use opening::{Opened, Reveal, Sealed};
 pub use plaintext::{Plaintext, Wiping};
+pub use sealing::{Selection, Stanza};
 pub use tree::{Branch, Comment, Element, Entry, Item, Leaf, Node, Origin, Position, Scalar, Tree};
+pub use wrapping::{DataKey, WrapProblem, WrappingKeys};

@@ -31,41 +31,46 @@ impl Mac {
         mac
     }
 
-    /// Adds a value in the form that SOPS hashes. So the integer 1, the float 1.0 and the text `1`
-    /// count alike, as do true and the text `True`.
+    /// Adds a value. What is hashed is its form alone, so the integer 1, the float 1.0 and the text `1` count alike, as
+    /// do true and the text `True`.
     pub(crate) fn add(&mut self, value: &Scalar) {
-        self.number.clear();
-        match value {
-            Scalar::Null => {}
-            Scalar::Text(text) => self.hash.update(text.bytes()),
-            Scalar::Time(time) => self.hash.update(time.as_bytes()),
-            Scalar::Bool(value) => self.hash.update(if *value { "True" } else { "False" }),
-            Scalar::Int(number) => self.add_number(format_args!("{number}")),
-            Scalar::Uint(number) => self.add_number(format_args!("{number}")),
-            Scalar::Float(number) if number.is_nan() => self.hash.update("NaN"),
-            Scalar::Float(number) if number.is_infinite() => {
-                self.hash.update(if *number > 0.0 { "+Inf" } else { "-Inf" });
-            }
-            // The shortest digits that read back as the same number, never an exponent: Go's 'f', -1.
-            Scalar::Float(number) => self.add_number(format_args!("{number}")),
-        }
+        self.hash.update(form(value, &mut self.number));
     }
 
     /// Whether the decrypted `mac` of a file is this one, in constant time.
     pub(crate) fn matches(self, written: &Plaintext) -> bool {
+        self.into_hex().as_bytes().ct_eq(written.bytes()).into()
+    }
+
+    /// What a file's `mac` holds, before it is encrypted.
+    pub(crate) fn into_hex(self) -> Zeroizing<String> {
         let digest = Zeroizing::new(<[u8; 64]>::from(self.hash.finalize()));
         let mut hex = Zeroizing::new(String::with_capacity(2 * digest.len()));
         // By hand: formatting each byte costs as much as hashing a small file.
         let digit = |half: u8| char::from(if half < 10 { b'0' + half } else { b'A' + half - 10 });
         hex.extend(digest.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
-        hex.as_bytes().ct_eq(written.bytes()).into()
+        hex
     }
+}
 
-    fn add_number(&mut self, number: std::fmt::Arguments<'_>) {
-        // Writing to a string cannot fail.
-        let _ = self.number.write_fmt(number);
-        self.hash.update(self.number.as_bytes());
-    }
+/// The form of a value that SOPS hashes and encrypts; empty for null. `number` is where one is written.
+pub(crate) fn form<'a>(value: &'a Scalar, number: &'a mut Zeroizing<String>) -> &'a [u8] {
+    number.clear();
+    // Writing to a string cannot fail.
+    let _ = match value {
+        Scalar::Null => return b"",
+        Scalar::Text(text) => return text.bytes(),
+        Scalar::Time(time) => return time.as_bytes(),
+        Scalar::Bool(true) => return b"True",
+        Scalar::Bool(false) => return b"False",
+        Scalar::Int(value) => write!(number, "{value}"),
+        Scalar::Uint(value) => write!(number, "{value}"),
+        Scalar::Float(value) if value.is_nan() => return b"NaN",
+        Scalar::Float(value) if value.is_infinite() => return if *value > 0.0 { b"+Inf" } else { b"-Inf" },
+        // The shortest digits that read back as the same number, never an exponent: Go's 'f', -1.
+        Scalar::Float(value) => write!(number, "{value}"),
+    };
+    number.as_bytes()
 }
 
 /// SHA-256 of `sops`.
@@ -76,7 +81,7 @@ const ONLY_ENCRYPTED: [u8; 32] = [
 
 /// Digits of the smallest double: `-0.` and 324 decimals, then up to 16 more. Reserved, so that no
 /// number's digits stay behind in a buffer that was too small.
-const LONGEST_NUMBER: usize = 352;
+pub(crate) const LONGEST_NUMBER: usize = 352;
 
 #[cfg(test)]
 mod tests {

@@ -9,10 +9,9 @@ use std::collections::BTreeMap;
 
 use crate::error::{Bound, Error, shown};
 use crate::format::Format;
-use crate::go_regex::{Compiled, GoRegex};
 use crate::limits::Limits;
 use crate::rfc3339::Moment;
-use crate::select::{Pattern, Rule};
+use crate::select::Rule;
 use crate::tree::{Branch, Element, Entry, Item, Leaf, Node, Position, Scalar, Tree};
 
 /// Someone whom a document is encrypted to.
@@ -84,6 +83,8 @@ pub(crate) struct Metadata {
     pub(crate) mac: String,
     /// Which leaves are encrypted.
     pub(crate) rule: Rule,
+    /// The rule's field and text as they stand, `None` where the file has none.
+    pub(crate) stated_rule: Option<(&'static str, String)>,
     /// Whether the MAC covers encrypted leaves alone.
     pub(crate) mac_only_encrypted: bool,
 }
@@ -137,12 +138,18 @@ impl Metadata {
         if groups.is_empty() {
             return Err(refused("", "names no key"));
         }
+        let stated_rule = block.rule()?;
+        let rule = match &stated_rule {
+            None => Rule::default_suffix(),
+            Some((field, text)) => Rule::stated(field, text).map_err(|problem| block.refused(field, problem))?,
+        };
         Ok(Self {
             groups,
             threshold: block.count("shamir_threshold")?,
             last_modified,
             mac: block.text("mac")?.to_owned(),
-            rule: block.rule()?,
+            rule,
+            stated_rule,
             mac_only_encrypted: block.flag("mac_only_encrypted")?,
         })
     }
@@ -304,9 +311,9 @@ impl<'a> Block<'a> {
         Ok(Recipient { kind, name, enc: self.text("enc")?.to_owned() })
     }
 
-    /// The one selection rule, or the default. (A binary file has none since 3.11, and its one key
-    /// `data` is encrypted by the default.)
-    fn rule(&self) -> Result<Rule, Error> {
+    /// The field of the one selection rule, and its text; `None` for the default. (A binary file has none since 3.11,
+    /// and its one key `data` is encrypted by the default.)
+    fn rule(&self) -> Result<Option<(&'static str, String)>, Error> {
         let mut set = Vec::new();
         for field in RULES {
             let text = self.text(field)?;
@@ -317,22 +324,7 @@ impl<'a> Block<'a> {
         if let [_, (second, _), ..] = set.as_slice() {
             return Err(self.refused(second, "is a second selection rule, and a file may have one"));
         }
-        let Some((field, text)) = set.pop() else { return Ok(Rule::default_suffix()) };
-        match field {
-            "unencrypted_suffix" => Ok(Rule::UnencryptedSuffix(text.to_owned())),
-            "encrypted_suffix" => Ok(Rule::EncryptedSuffix(text.to_owned())),
-            "unencrypted_regex" => Ok(Rule::UnencryptedRegex(self.pattern(field, text)?)),
-            "encrypted_regex" => Ok(Rule::EncryptedRegex(self.pattern(field, text)?)),
-            _ => Ok(Rule::Comments),
-        }
-    }
-
-    fn pattern(&self, field: &str, text: &str) -> Result<Pattern, Error> {
-        match GoRegex::compile(text) {
-            Compiled::Usable(regex) => Ok(Pattern::Usable(regex)),
-            Compiled::Rejected => Ok(Pattern::NeverMatches),
-            Compiled::Untranslatable(reason) => Err(self.refused(field, reason)),
-        }
+        Ok(set.pop().map(|(field, text)| (field, text.to_owned())))
     }
 
     fn path_of(&self, name: &str) -> String {

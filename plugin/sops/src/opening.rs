@@ -10,9 +10,11 @@ use crate::mac::Mac;
 use crate::metadata::{Metadata, Recipient, RecipientKind};
 use crate::opener::Opener;
 use crate::plaintext::Plaintext;
+use crate::sealing::Selection;
 use crate::select::{CIPHERTEXT_PREFIX, Reach, Rule};
 use crate::tree::{Branch, Comment, Element, Entry, Item, Leaf, Node, Origin, Position, Scalar, Tree};
 use crate::value::{Cipher, Decrypted};
+use crate::wrapping::DataKey;
 
 /// A file with a `sops` block: parsed, nothing decrypted. Only [`crate::Document::parse`] makes one.
 pub struct Sealed {
@@ -53,6 +55,11 @@ impl Sealed {
         self.metadata.mac_only_encrypted
     }
 
+    /// Which leaves are encrypted, as the file says it: what goes back to ciphertext keeps it.
+    pub fn selection(&self) -> Selection {
+        Selection::of_file(&self.metadata)
+    }
+
     /// Recovers the data key, decrypts every selected value and compares the MAC, in constant time
     /// and always.
     ///
@@ -61,33 +68,57 @@ impl Sealed {
     /// [`Error::NoKey`], [`Error::TooFewParts`] and [`Error::Parts`] for the data key, [`Error::Metadata`] for a pattern that costs too much,
     /// [`Error::Value`] for the first value that does not decrypt, [`Error::Mac`].
     pub fn open<'a>(self, opener: impl Into<Opener<'a>>) -> Result<Opened, Error> {
-        let opener = opener.into();
+        self.open_with_key(opener).map(|(opened, _)| opened)
+    }
+
+    /// As [`Self::open`], and keeps the data key for what goes back to ciphertext: it comes only with a file whose MAC
+    /// matched.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with_key<'a>(self, opener: impl Into<Opener<'a>>) -> Result<(Opened, DataKey), Error> {
+        let data_key = DataKey::new(data_key(&self.metadata, opener.into())?).ok_or(WRONG_LENGTH)?;
+        self.open_under(data_key)
+    }
+
+    /// Decrypts and compares, in this order.
+    pub(crate) fn open_under(self, data_key: DataKey) -> Result<(Opened, DataKey), Error> {
         let Self { mut tree, metadata } = self;
-        let cipher =
-            Cipher::new(&data_key(&metadata, opener)?).ok_or(Error::Parts { problem: "is not 32 bytes long" })?;
-        let mut walk = Walk {
-            cipher: &cipher,
-            rule: &metadata.rule,
-            mac: if metadata.mac_only_encrypted { Mac::over_encrypted() } else { Mac::over_all() },
-            only_encrypted: metadata.mac_only_encrypted,
-            path: Path::default(),
-        };
-        let walked = tree.documents.iter_mut().try_for_each(|document| walk.branch(document, Reach::Outside));
-        if let Some(field) = metadata.rule.exhausted() {
-            let problem = "is a pattern that costs more on these keys than any real rule";
-            return Err(Error::Metadata { field: field.to_owned(), problem });
-        }
-        walked?;
-        let computed = walk.mac;
+        let cipher = Cipher::new(data_key.plaintext()).ok_or(WRONG_LENGTH)?;
+        let computed = open_documents(&mut tree.documents, &cipher, &metadata.rule, metadata.mac_only_encrypted)?;
         if metadata.mac.is_empty() {
             return Err(Error::Mac(MacProblem::Absent));
         }
         match cipher.decrypt(metadata.mac.as_bytes(), metadata.last_modified.as_bytes()) {
-            Ok(Decrypted::Value(Scalar::Text(written))) if computed.matches(&written) => Ok(Opened { tree }),
+            Ok(Decrypted::Value(Scalar::Text(written))) if computed.matches(&written) => {
+                Ok((Opened { tree }, data_key))
+            }
             Ok(_) => Err(Error::Mac(MacProblem::Mismatch)),
             Err(_) => Err(Error::Mac(MacProblem::Unreadable)),
         }
     }
+}
+
+const WRONG_LENGTH: Error = Error::Parts { problem: "is not 32 bytes long" };
+
+/// Decrypts every selected value in place; the MAC that all of them should have.
+pub(crate) fn open_documents(
+    documents: &mut [Branch],
+    cipher: &Cipher,
+    rule: &Rule,
+    mac_only_encrypted: bool,
+) -> Result<Mac, Error> {
+    let mut walk = Walk {
+        cipher,
+        rule,
+        mac: if mac_only_encrypted { Mac::over_encrypted() } else { Mac::over_all() },
+        only_encrypted: mac_only_encrypted,
+        path: Path::default(),
+    };
+    let walked = documents.iter_mut().try_for_each(|document| walk.branch(document, Reach::Outside));
+    rule.check_exhausted()?;
+    walked?;
+    Ok(walk.mac)
 }
 
 /// A file whose MAC matched (or which was encrypted as a whole and authenticated by its envelope).
@@ -299,6 +330,8 @@ impl Walk<'_> {
                 | ValueProblem::Malformed
                 | ValueProblem::NonceLength
                 | ValueProblem::Unauthentic
+                | ValueProblem::Uncovered
+                | ValueProblem::Merged
                 | ValueProblem::Unhashable,
             ) => {}
         }
@@ -308,7 +341,7 @@ impl Walk<'_> {
 
 /// The keys from a document's root to here.
 #[derive(Default)]
-struct Path {
+pub(crate) struct Path {
     /// Each key with a colon behind it.
     joined: String,
     /// Where each key begins.
@@ -316,25 +349,29 @@ struct Path {
 }
 
 impl Path {
-    fn push(&mut self, key: &str) {
+    pub(crate) fn push(&mut self, key: &str) {
         self.starts.push(self.joined.len());
         self.joined.push_str(key);
         self.joined.push(':');
     }
 
-    fn pop(&mut self) {
+    pub(crate) fn pop(&mut self) {
         self.joined.truncate(self.starts.pop().unwrap_or_default());
     }
 
     /// The additional data of a value here; the root's is a lone colon.
-    fn additional(&self) -> &[u8] {
+    pub(crate) fn additional(&self) -> &[u8] {
         if self.joined.is_empty() { b":" } else { self.joined.as_bytes() }
     }
 
-    fn refused(&self, at: Position, problem: ValueProblem) -> Error {
+    pub(crate) fn refused(&self, at: Position, problem: ValueProblem) -> Error {
+        Error::Value { path: shown(&self.keys().collect::<Vec<_>>().join(".")), at, problem }
+    }
+
+    /// One after the other.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
         let ends = self.starts.iter().skip(1).copied().chain([self.joined.len()]);
-        let keys = self.starts.iter().zip(ends).filter_map(|(start, end)| self.joined.get(*start..end - 1));
-        Error::Value { path: shown(&keys.collect::<Vec<_>>().join(".")), at, problem }
+        self.starts.iter().zip(ends).filter_map(|(start, end)| self.joined.get(*start..end - 1))
     }
 }
 

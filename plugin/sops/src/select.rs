@@ -4,7 +4,8 @@
 //! carries one flag, [`Reach`], instead of matching whole paths again at every leaf. List indexes
 //! are no keys; a comment follows the mapping or list that it stands in.
 
-use crate::go_regex::GoRegex;
+use crate::error::Error;
+use crate::go_regex::{Compiled, GoRegex};
 
 /// What every encrypted value begins with.
 pub(crate) const CIPHERTEXT_PREFIX: &[u8] = b"ENC[AES256_GCM,";
@@ -48,6 +49,25 @@ impl Rule {
         Self::UnencryptedSuffix("_unencrypted".to_owned())
     }
 
+    /// The rule that a field of the `sops` block states; comment rules are one.
+    ///
+    /// # Errors
+    /// Which bound a pattern exceeds.
+    pub(crate) fn stated(field: &str, text: &str) -> Result<Self, &'static str> {
+        let pattern = || match GoRegex::compile(text) {
+            Compiled::Usable(regex) => Ok(Pattern::Usable(regex)),
+            Compiled::Rejected => Ok(Pattern::NeverMatches),
+            Compiled::Untranslatable(reason) => Err(reason),
+        };
+        match field {
+            "unencrypted_suffix" => Ok(Self::UnencryptedSuffix(text.to_owned())),
+            "encrypted_suffix" => Ok(Self::EncryptedSuffix(text.to_owned())),
+            "unencrypted_regex" => pattern().map(Self::UnencryptedRegex),
+            "encrypted_regex" => pattern().map(Self::EncryptedRegex),
+            _ => Ok(Self::Comments),
+        }
+    }
+
     /// What holds below `key`.
     pub(crate) fn below(&self, key: &str, reach: Reach) -> Reach {
         match reach {
@@ -74,9 +94,17 @@ impl Rule {
         }
     }
 
-    /// The rule's field if its pattern has cost more than any real file needs: what it decided since
+    /// Refuses the file if the rule's pattern has cost more than any real file needs: what it decided since
     /// then means nothing.
-    pub(crate) fn exhausted(&self) -> Option<&'static str> {
+    pub(crate) fn check_exhausted(&self) -> Result<(), Error> {
+        let problem = "is a pattern that costs more on these keys than any real rule";
+        match self.exhausted() {
+            Some(field) => Err(Error::Metadata { field: field.to_owned(), problem }),
+            None => Ok(()),
+        }
+    }
+
+    fn exhausted(&self) -> Option<&'static str> {
         match self {
             Self::UnencryptedRegex(Pattern::Usable(regex)) if regex.exhausted() => Some("unencrypted_regex"),
             Self::EncryptedRegex(Pattern::Usable(regex)) if regex.exhausted() => Some("encrypted_regex"),

@@ -201,7 +201,7 @@ impl Comment {
 
 /// The fields of a Kubernetes object that name and route it. Kubernetes keeps no secret there, and
 /// every log of the API server shows them.
-const PUBLIC_FIELDS: [&str; 5] = ["apiVersion", "kind", "metadata", "type", "immutable"];
+pub(crate) const PUBLIC_FIELDS: [&str; 5] = ["apiVersion", "kind", "metadata", "type", "immutable"];
 
 impl Branch {
     /// A mapping with these entries, positions unknown.

@@ -62,6 +62,19 @@ impl Cipher {
     }
 }
 
+impl Cipher {
+    /// Encrypts one value as SOPS writes it. The nonce must not have been used for another value under this key.
+    pub(crate) fn encrypt(&self, bytes: &[u8], type_name: &str, additional: &[u8], nonce: &[u8; 32]) -> String {
+        let mut data = Zeroizing::new(bytes.to_vec());
+        let tag = self
+            .gcm
+            .encrypt_in_place_detached(GenericArray::from_slice(nonce), additional, &mut data)
+            .expect("a document is shorter than the 64 GiB of GCM");
+        let [data, iv, tag] = [BASE64.encode(&*data), BASE64.encode(nonce), BASE64.encode(tag)];
+        format!("ENC[AES256_GCM,data:{data},iv:{iv},tag:{tag},type:{type_name}]")
+    }
+}
+
 /// The four fields of a ciphertext, still encoded.
 struct Fields<'a> {
     data: &'a [u8],

@@ -44,6 +44,7 @@ impl Tree {
     }
 
     /// One file.
+    #[cfg(test)]
     pub(crate) fn get(&self, path: &FilePath) -> Option<&File> {
         self.files.get(path)
     }

@@ -23,11 +23,13 @@ use crate::error::IdentityProblem;
 use crate::metadata::Recipient;
 use crate::opener::Opener;
 use crate::plaintext::Plaintext;
+use crate::wrapping::Root;
 
 /// An identity that needs no other program.
 pub(crate) struct Native {
     public: Public,
     mark: [u8; 32],
+    root: Option<Root>,
     identity: Box<dyn ::age::Identity + Send + Sync>,
 }
 
@@ -48,9 +50,19 @@ pub(crate) enum Public {
 }
 
 impl Native {
-    /// `text` is what the identity was read from.
-    pub(super) fn new(public: Public, text: &str, identity: Box<dyn ::age::Identity + Send + Sync>) -> Self {
-        Self { public, mark: Sha256::digest(text).into(), identity }
+    /// `text` is what the identity was read from, `root` what its wrapping key is derived from.
+    pub(super) fn new(
+        public: Public,
+        text: &str,
+        root: Option<Root>,
+        identity: Box<dyn ::age::Identity + Send + Sync>,
+    ) -> Self {
+        Self { public, mark: Sha256::digest(text).into(), root, identity }
+    }
+
+    /// What its wrapping key is derived from; `None` where the secret could not be read.
+    pub(super) fn root(&self) -> Option<&Root> {
+        self.root.as_ref()
     }
 
     /// What only the holder of this very secret has: a digest of the text that it was read from.
@@ -126,11 +138,11 @@ fn read_identity(word: &str, number: usize, lines: &mut Lines) -> Result<(), Ide
     if word.starts_with("AGE-SECRET-KEY-PQ-1") {
         let hybrid = Hybrid::parse(word).ok_or(IdentityProblem::BadLine)?;
         let public = Public::Recipient(hybrid.recipient());
-        lines.natives.push(Native::new(public, word, Box::new(hybrid)));
+        lines.natives.push(Native::new(public, word, Some(hybrid.root()), Box::new(hybrid)));
     } else if word.starts_with("AGE-SECRET-KEY-1") {
         let identity = X25519::parse(word).ok_or(IdentityProblem::BadLine)?;
         let public = Public::Recipient(identity.recipient());
-        lines.natives.push(Native::new(public, word, Box::new(identity)));
+        lines.natives.push(Native::new(public, word, Some(identity.root()), Box::new(identity)));
     } else if word.starts_with("AGE-PLUGIN-") {
         let name = plugin_name(word).ok_or(IdentityProblem::BadLine)?;
         lines.plugins.push((number, PluginLine { name, text: Zeroizing::new(word.to_owned()) }));

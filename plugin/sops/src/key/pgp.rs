@@ -26,7 +26,8 @@ use super::{
 use crate::error::IdentityProblem;
 use crate::metadata::Recipient;
 use crate::opener::Opener;
-use crate::plaintext::Plaintext;
+use crate::plaintext::{Plaintext, Wiping};
+use crate::wrapping::{Kind, Root};
 
 /// The keys of one certificate that decrypt, unlocked.
 pub(crate) struct Certificate {
@@ -39,6 +40,7 @@ pub(crate) struct Certificate {
 struct Unlocked {
     fingerprint: String,
     mark: [u8; 32],
+    root: Option<Root>,
     secret: Secret,
 }
 
@@ -55,6 +57,11 @@ impl Certificate {
     /// For each key what only the holder of this very secret has: a digest of it and its fingerprint.
     pub(super) fn marks(&self) -> impl Iterator<Item = &[u8; 32]> {
         self.keys.iter().map(|key| &key.mark)
+    }
+
+    /// What the wrapping keys are derived from, one for each key.
+    pub(super) fn roots(&self) -> impl Iterator<Item = &Root> {
+        self.keys.iter().filter_map(|key| key.root.as_ref())
     }
 
     /// Takes over the keys that are not known yet.
@@ -350,7 +357,7 @@ impl Ring {
             Unlocking::Unlocked => {
                 let fingerprint = secret.fingerprint();
                 let certificate = self.primary.clone().unwrap_or_else(|| fingerprint.clone());
-                let key = Unlocked { mark: secret.mark(&fingerprint), fingerprint, secret };
+                let key = Unlocked { mark: secret.mark(&fingerprint), root: secret.root(), fingerprint, secret };
                 match self.certificates.iter_mut().find(|known| known.fingerprint == certificate) {
                     Some(known) => known.keys.push(key),
                     None => self.certificates.push(Certificate { fingerprint: certificate, keys: vec![key] }),
@@ -403,6 +410,22 @@ impl Secret {
             digest.update(fresh_number().to_be_bytes());
         }
         digest.finalize().into()
+    }
+
+    /// Of the secret parameters alone. `None` for what is locked or cannot be written.
+    fn root(&self) -> Option<Root> {
+        let (params, version) = match self {
+            Self::Primary(key) => (key.secret_params(), key.version()),
+            Self::Subkey(key) => (key.secret_params(), key.version()),
+        };
+        match params {
+            SecretParams::Plain(plain) => {
+                let mut secret = Wiping::with_capacity(plain.write_len(version));
+                plain.to_writer(&mut secret, version).ok()?;
+                Some(Root::of(Kind::OpenPgp, &secret.finish()))
+            }
+            SecretParams::Encrypted(_) => None,
+        }
     }
 
     /// Whether keys of this algorithm decrypt at all.

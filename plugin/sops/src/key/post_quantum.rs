@@ -28,8 +28,11 @@ use sha3::{Sha3_256, Shake256};
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::{Zeroize as _, Zeroizing};
 
+use crate::wrapping::{Kind, Root};
+
 /// An X-Wing key pair, expanded once.
 pub(super) struct Hybrid {
+    seed: Zeroizing<[u8; 32]>,
     lattice: Box<<MlKem768 as KemCore>::DecapsulationKey>,
     lattice_public: Box<<MlKem768 as KemCore>::EncapsulationKey>,
     curve: StaticSecret,
@@ -54,6 +57,7 @@ impl Hybrid {
         z.zeroize();
         let curve = StaticSecret::from(*scalar);
         Some(Self {
+            seed,
             lattice: Box::new(lattice),
             lattice_public: Box::new(lattice_public),
             curve_public: PublicKey::from(&curve),
@@ -66,6 +70,11 @@ impl Hybrid {
         let mut bytes = self.lattice_public.as_bytes().to_vec();
         bytes.extend_from_slice(self.curve_public.as_bytes());
         bech32_encode(RECIPIENT, &bytes)
+    }
+
+    /// Of the seed.
+    pub(super) fn root(&self) -> Root {
+        Root::of(Kind::PostQuantum, self.seed.as_slice())
     }
 
     /// X-Wing decapsulation. `None` where X25519 gives the all-zero secret, which age refuses.

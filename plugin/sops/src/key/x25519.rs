@@ -15,6 +15,8 @@ use bech32::Hrp;
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
 
+use crate::wrapping::{Kind, Root};
+
 /// An X25519 key pair.
 pub(super) struct X25519 {
     secret: StaticSecret,
@@ -36,6 +38,11 @@ impl X25519 {
     /// `age1...`.
     pub(super) fn recipient(&self) -> String {
         self.recipient.clone()
+    }
+
+    /// Of the scalar.
+    pub(super) fn root(&self) -> Root {
+        Root::of(Kind::X25519, self.secret.as_bytes())
     }
 }
 
