@@ -57,7 +57,7 @@ pub enum Withheld {
         authority: AuthorityName,
     },
     /// The artifact is of another epoch than the one that runs.
-    #[error("this revision is of epoch {of} of {authority}, and epoch {now} runs; it is an old artifact")]
+    #[error("this revision is of epoch {of} of {authority}, and epoch {now} runs")]
     OtherEpoch {
         /// Whose.
         authority: AuthorityName,
