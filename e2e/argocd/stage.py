@@ -468,13 +468,14 @@ class Regent:
     def gone(self, seen=None):
         code = self.child.wait(PATIENCE)
         assert code == 0, f"regent ended with {code}: {self.log()[-2000:]}"
-        seen = {"log": self.log().encode(), **(seen or {})}
+        seen = {"log": self.log().encode(), **self.left(), **(seen or {})}
         assert not list(self.work.iterdir()) and not list(self.tmp.iterdir()), "regent left files"
-        for file in self.plugins.iterdir():
-            if file.is_file():
-                seen[str(file)] = file.read_bytes()
         for where, data in seen.items():
             assert not leaks(data), f"the canary in {where}"
+
+    def left(self):
+        """What it may leave behind: files beside its socket."""
+        return {str(file): file.read_bytes() for file in self.plugins.iterdir() if file.is_file()}
 
 
 class Between:

@@ -48,6 +48,9 @@ KINDS = {
     "Authority": ("apis/regent.dev/v1alpha1", "authorities", False),
     "Application": ("apis/argoproj.io/v1alpha1", "applications", True),
     "AppProject": ("apis/argoproj.io/v1alpha1", "appprojects", True),
+    "GitRepository": ("apis/source.toolkit.fluxcd.io/v1", "gitrepositories", True),
+    "ExternalArtifact": ("apis/source.toolkit.fluxcd.io/v1", "externalartifacts", True),
+    "Kustomization": ("apis/kustomize.toolkit.fluxcd.io/v1", "kustomizations", True),
     "ExternalSecret": ("apis/external-secrets.io/v1", "externalsecrets", True),
     "VaultStaticSecret": ("apis/secrets.hashicorp.com/v1beta1", "vaultstaticsecrets", True),
 }

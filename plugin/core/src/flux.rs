@@ -3,6 +3,7 @@
 //! kustomize-controller renders by itself, so regent changes files and renders nothing:
 //!
 //! ```text
+//! reach      a tree, a Kustomization -> how each file is reached, and which object each encrypted document becomes
 //! artifact   a tree -> the same tree; each encrypted document opened, judged, and encrypted to regent alone, or a stub
 //! bound      whom a wrapped data key is for: authority, epoch, namespace, Kustomization
 //! release    a request for a data key -> leave to unwrap it, or one plain sentence
@@ -10,4 +11,6 @@
 
 pub mod artifact;
 pub mod bound;
+pub mod name_hash;
+pub mod reach;
 pub mod release;

@@ -34,19 +34,23 @@ pub(crate) struct Resource {
 
 /// Parses the file's bytes.
 pub(crate) fn parse(file: &FilePath, bytes: &[u8], limits: &Limits) -> Result<Kustomization, FilesError> {
-    let refuse = |line: u32, problem: String| FilesError::Kustomization { file: file.clone(), line, problem };
+    let read = document(bytes, limits).and_then(|document| read(&document));
+    read.map_err(|(line, problem)| FilesError::Kustomization { file: file.clone(), line, problem })
+}
+
+/// The one mapping of a kustomization: merge keys resolved, no key twice, never encrypted.
+pub(crate) fn document(bytes: &[u8], limits: &Limits) -> Result<Branch, Refused> {
     let tree = match Document::parse(bytes, Format::Yaml, limits) {
         Ok(Document::Clear(tree)) => tree,
-        Ok(Document::Sealed(_)) => return Err(refuse(0, "a kustomization is never encrypted".to_owned())),
-        Err(error) => return Err(refuse(0, error.to_string())),
+        Ok(Document::Sealed(_)) => return Err((0, "a kustomization is never encrypted".to_owned())),
+        Err(error) => return Err((0, error.to_string())),
     };
     let mut documents = tree.documents.iter().filter(|document| !document.items.is_empty());
-    let Some(document) = documents.next() else { return Err(refuse(0, "it is empty".to_owned())) };
+    let Some(document) = documents.next() else { return Err((0, "it is empty".to_owned())) };
     if documents.next().is_some() {
-        return Err(refuse(0, "it holds several documents".to_owned()));
+        return Err((0, "it holds several documents".to_owned()));
     }
-    let document = object::resolved(document).map_err(|problem| refuse(problem.line, problem.problem.to_string()))?;
-    read(&document).map_err(|(line, problem)| refuse(line, problem))
+    object::resolved(document).map_err(|problem| (problem.line, problem.problem.to_string()))
 }
 
 /// Whether kustomize takes the text for a repository or a URL.
@@ -158,7 +162,8 @@ const CLUSTER_SCOPED: [(&str, &str); 39] = [
     ("storagemigration.k8s.io", "StorageVersionMigration"),
 ];
 
-type Refused = (u32, String);
+/// The line of what is wrong (0 where unknown), and the rule.
+pub(crate) type Refused = (u32, String);
 
 fn read(document: &Branch) -> Result<Kustomization, Refused> {
     let mut read = Kustomization::default();

@@ -14,6 +14,7 @@
 //!   in_cluster::next           -> Next       which Job of a handover in the cluster comes next
 //!   verify::verify             -> Findings   what is not as the handover left it
 //!   retire::order              -> Steps      in which order one leaves, and which step is next
+//!   flux::reach::reach         -> Reach      what kustomize-controller builds of a repository, and under which names
 //! ```
 #![forbid(unsafe_code)]
 #![deny(missing_docs, clippy::indexing_slicing, clippy::string_slice)]

@@ -52,7 +52,7 @@ pub(crate) enum Command {
     /// written, unless `--reveal` is given; that needs an authority that says git, or `--assume git`.
     #[command(after_long_help = RENDER_EXAMPLES)]
     Render(Box<RenderArgs>),
-    /// Serve a front door: Argo CD's plugin socket.
+    /// Serve a front door: Argo CD's plugin socket, or Flux's artifacts and data keys.
     #[command(subcommand_required = true, arg_required_else_help = true, after_long_help = SERVE_ARGOCD_EXAMPLES)]
     Serve(ServeArgs),
     /// Check every document, without a cluster.
@@ -662,6 +662,48 @@ pub(crate) enum ServeDoor {
     /// which ends with SIGTERM once the calls under way are answered.
     #[command(after_long_help = SERVE_ARGOCD_EXAMPLES)]
     Argocd(ServeArgocdArgs),
+    /// Flux: an artifact for each Kustomization, and the data keys that kustomize-controller asks for.
+    ///
+    /// Follows the repositories of the operator's `flux` section and publishes each Kustomization's tree as an
+    /// ExternalArtifact, its encrypted documents encrypted to regent alone. The endpoint answers as Vault's transit engine
+    /// does, over TLS or a unix socket: it gives a data key while Git rules, and refuses from the moment Vault does. What was
+    /// built lies in a folder, and is served after a restart although nothing else can be reached.
+    #[command(after_long_help = SERVE_FLUX_EXAMPLES)]
+    Flux(ServeFluxArgs),
+}
+
+/// `regent serve flux`.
+#[derive(Args)]
+pub(crate) struct ServeFluxArgs {
+    /// The operator's file (`kind: RegentConfig`); by default what `REGENT_CONFIG` names.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) config: Option<PathBuf>,
+    /// Where artifacts are kept: a volume of this replica's own.
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub(crate) data: PathBuf,
+    /// Address on which artifacts are served, over plain HTTP: nothing in them is secret.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:9790")]
+    pub(crate) artifacts_listen: std::net::SocketAddr,
+    /// Address of the endpoint for data keys, over TLS.
+    #[arg(long, value_name = "ADDRESS:PORT", requires = "tls_cert", required_unless_present = "endpoint_socket")]
+    pub(crate) endpoint_listen: Option<std::net::SocketAddr>,
+    /// The endpoint's certificate chain (PEM). Read again when it changes.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Its key (PEM).
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// A unix socket for the endpoint, instead or beside: for a sidecar of kustomize-controller (`VAULT_AGENT_ADDR`).
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub(crate) endpoint_socket: Option<PathBuf>,
+    /// Permissions of the socket, in octal.
+    #[arg(long, value_name = "MODE", default_value = "0660", value_parser = octal)]
+    pub(crate) socket_mode: u32,
+    /// Address of `/metrics`, `/healthz` and `/readyz`; without it they are not served.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<std::net::SocketAddr>,
+    #[command(flatten)]
+    pub(crate) logs: LogArgs,
 }
 
 /// `regent serve argocd`.
@@ -787,6 +829,7 @@ impl Cli {
             Command::Refresh(args) => Some(&mut args.config),
             Command::Probe(args) => Some(&mut args.config),
             Command::Serve(ServeArgs { door: ServeDoor::Argocd(args) }) => Some(&mut args.config),
+            Command::Serve(ServeArgs { door: ServeDoor::Flux(args) }) => Some(&mut args.config),
             Command::Open(_)
             | Command::Lint(_)
             | Command::New(_)
@@ -820,6 +863,12 @@ const SERVE_ARGOCD_EXAMPLES: &str = "\
 Examples:
   regent serve argocd --config /etc/regent/regent.yaml --listen 0.0.0.0:8087
   regent serve argocd --config regent.yaml --log-format text --single-process-demo   on a laptop";
+
+const SERVE_FLUX_EXAMPLES: &str = "\
+Examples:
+  regent serve flux --config /etc/regent/regent.yaml --data /data --endpoint-listen 0.0.0.0:8200 \
+      --tls-cert /tls/tls.crt --tls-key /tls/tls.key --listen 0.0.0.0:8087
+  regent serve flux --config regent.yaml --data data --endpoint-socket /run/regent/endpoint.sock --log-format text";
 
 const OPEN_EXAMPLES: &str = "\
 Examples:

@@ -9,6 +9,7 @@ pub(crate) mod applications;
 pub(crate) mod authority;
 pub(crate) mod discovery;
 pub(crate) mod doors;
+pub(crate) mod flux;
 pub(crate) mod installation;
 pub(crate) mod jobs;
 pub(crate) mod lock;
@@ -266,6 +267,20 @@ impl Cluster {
         match self.exchange_bytes(Method::POST, &query, (JSON, body), JSON, self.patience).await {
             Ok(Answer::Object(object)) => Ok(object),
             Ok(Answer::NotFound) | Err(ClusterError::Status { status: 404, .. }) => Err(missing()),
+            Err(error) => Err(unquoted(error)),
+        }
+    }
+
+    /// Makes or changes a Secret of regent's own by server-side apply. Nothing of its data comes back, and a refusal is quoted
+    /// as [`Self::create_secret`] does.
+    pub(crate) async fn apply_secret(&self, path: &str, secret: &Value) -> Result<(), ClusterError> {
+        let query = format!("{path}?fieldManager={MANAGER}&force=true&fieldValidation=Strict");
+        let body = Some((APPLY, secret));
+        match self.exchange_as(Method::PATCH, &query, body, METADATA_OF_ONE, self.patience).await {
+            Ok(Answer::Object(_)) => Ok(()),
+            Ok(Answer::NotFound) => {
+                Err(ClusterError::Status { status: 404, message: "the namespace is missing".to_owned() })
+            }
             Err(error) => Err(unquoted(error)),
         }
     }

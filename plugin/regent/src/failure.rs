@@ -410,16 +410,21 @@ impl Failure {
     /// than 200 characters, because Argo CD prepends as many of its own and people read it in a table. `refresh` is
     /// the command that makes Argo CD ask again, named where nothing in Git changes that would.
     pub(crate) fn status(&self, refresh: &str) -> tonic::Status {
-        tonic::Status::new(self.grpc(), self.line(refresh))
+        tonic::Status::new(self.grpc(), self.line(Some(refresh)))
     }
 
-    fn line(&self, refresh: &str) -> String {
+    /// The same line for Flux, which asks again by itself.
+    pub(crate) fn public_line(&self) -> String {
+        self.line(None)
+    }
+
+    fn line(&self, refresh: Option<&str>) -> String {
         const LONGEST: usize = 199;
         let code = self.code();
         let way_out = if code == Code::P1 {
-            format!("look at the store, then `{refresh}`")
+            then("look at the store", refresh)
         } else if code == Code::P5 {
-            format!("`regent init`, then `{refresh}`")
+            then("`regent init`", refresh)
         } else if code == Code::NoKey {
             "encrypt it to an identity of the rule (`sops updatekeys`)".to_owned()
         } else {
@@ -594,6 +599,11 @@ fn way_out_of_upload(problem: &UploadProblem) -> Option<&'static str> {
         | UploadProblem::LinkLoop { .. } => Some("correct the Application's `path`, or the link in the repository"),
         UploadProblem::LinkedRoot { .. } => Some("name the root by its real path in the rule's `bootstrap`"),
     }
+}
+
+/// A step, and the command after it.
+fn then(first: &str, refresh: Option<&str>) -> String {
+    refresh.map_or_else(|| first.to_owned(), |refresh| format!("{first}, then `{refresh}`"))
 }
 
 /// What helps with one key file, where that is more than what helps with any.

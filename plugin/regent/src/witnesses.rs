@@ -9,6 +9,7 @@ use std::time::Instant;
 use regent_core::evidence::{Evidence, Holder, Memory, Reading};
 use regent_core::name::{AuthorityName, Epoch};
 use regent_sops::DataKeys;
+use tokio::sync::watch;
 
 use crate::cluster::witness::{self, Reader, unreadable};
 use crate::cluster::{self, Access, Cluster};
@@ -56,6 +57,8 @@ pub(crate) struct Witnesses {
     connected: Mutex<Option<Connected>>,
     data_keys: Arc<DataKeys>,
     metrics: Metrics,
+    /// Counts the changes of any authority.
+    moves: watch::Sender<u64>,
 }
 
 /// A cluster, and a reader for each authority in it.
@@ -78,7 +81,8 @@ pub(crate) struct Observed {
 #[derive(Default)]
 struct Seen {
     memory: Memory,
-    last: Option<Holder>,
+    /// K, and whether it was settled.
+    last: Option<(Holder, bool)>,
 }
 
 impl Observed {
@@ -106,7 +110,13 @@ fn is_unreadable<T>(reading: &Reading<T>) -> bool {
 impl Witnesses {
     /// With the data keys that are forgotten when K moves.
     pub(crate) fn new(data_keys: Arc<DataKeys>, metrics: Metrics) -> Self {
-        Self { seen: Mutex::default(), connected: Mutex::default(), data_keys, metrics }
+        let moves = watch::Sender::new(0);
+        Self { seen: Mutex::default(), connected: Mutex::default(), data_keys, metrics, moves }
+    }
+
+    /// Tells whenever a reading found an authority other than the reading before did.
+    pub(crate) fn moves(&self) -> watch::Receiver<u64> {
+        self.moves.subscribe()
     }
 
     /// Reads now, and looks for handovers around the epoch of `regent.yaml` too, where that is known. A store that
@@ -134,11 +144,15 @@ impl Witnesses {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let seen = seen.entry(name.clone()).or_default();
         let holder = seen.memory.observe(evidence.holder());
-        if let Some(last) = seen.last.replace(holder.clone())
-            && last != holder
+        let now = (holder.clone(), evidence.is_settled());
+        if let Some(last) = seen.last.replace(now.clone())
+            && last != now
         {
-            tracing::warn!(authority = %name, from = %last, to = %holder, "the authority's witnesses moved");
-            self.data_keys.forget();
+            if last.0 != holder {
+                tracing::warn!(authority = %name, from = %last.0, to = %holder, "the authority's witnesses moved");
+                self.data_keys.forget();
+            }
+            self.moves.send_modify(|moves| *moves += 1);
         }
         Observed { evidence, holder, at }
     }

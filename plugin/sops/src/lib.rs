@@ -10,6 +10,18 @@
 //! bytes --envelope::open(&Keyring)--> Plaintext             a file encrypted as a whole
 //! ```
 //!
+//! One thing goes back to ciphertext: a document for a reader that decrypts by itself and asks a Vault for the data key,
+//! as kustomize-controller does. So values stay encrypted on their way, and who may have them is decided when the key
+//! is asked for:
+//!
+//! ```text
+//! Sealed --Sealed::open_with_key(Opener)--> Opened, DataKey
+//! DataKey + context --WrappingKeys::wrap--> text            Keyring::wrapping_keys: derived, never stored
+//! Selection::repoint(sealed document, DataKey, Stanza)      the same ciphertext, one recipient
+//! Selection::seal(opened document, DataKey, Stanza)         where the file's rule does not serve: encrypted anew
+//! text + context --WrappingKeys::unwrap--> DataKey          when the reader asks
+//! ```
+//!
 //! An [`Opener`] is a [`Keyring`] at work, and `&Keyring` is the plain one. With [`DataKeys`] it shares data keys that
 //! were unwrapped with other openers of the same identities, never of others; with a [`Stop`] it ends before the
 //! next attempt to unwrap.

@@ -77,9 +77,13 @@ impl Sealed {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_with_key<'a>(self, opener: impl Into<Opener<'a>>) -> Result<(Opened, DataKey), Error> {
-        let opener = opener.into();
+        let data_key = DataKey::new(data_key(&self.metadata, opener.into())?).ok_or(WRONG_LENGTH)?;
+        self.open_under(data_key)
+    }
+
+    /// Decrypts and compares, in this order.
+    pub(crate) fn open_under(self, data_key: DataKey) -> Result<(Opened, DataKey), Error> {
         let Self { mut tree, metadata } = self;
-        let data_key = DataKey::new(data_key(&metadata, opener)?).ok_or(WRONG_LENGTH)?;
         let cipher = Cipher::new(data_key.plaintext()).ok_or(WRONG_LENGTH)?;
         let computed = open_documents(&mut tree.documents, &cipher, &metadata.rule, metadata.mac_only_encrypted)?;
         if metadata.mac.is_empty() {

@@ -12,16 +12,20 @@
 //! The reader may bring the document into another order and drop its comments (kustomize does both), so comments are
 //! left out here, and rules that follow comments are refused.
 
-use crate::error::{EmitProblem, Error, ValueProblem};
+use std::collections::HashSet;
+
+use zeroize::Zeroizing;
+
+use crate::error::{EmitProblem, Error, ValueProblem, shown};
 use crate::format::Format;
 use crate::mac::{self, Mac};
 use crate::metadata::{BLOCK, Metadata, RecipientKind};
 use crate::opening::{Path, open_documents};
+use crate::plaintext::Plaintext;
 use crate::select::{Reach, Rule};
 use crate::tree::{Branch, Element, Entry, Item, Leaf, Node, Origin, PUBLIC_FIELDS, Position, Scalar};
 use crate::value::Cipher;
 use crate::wrapping::{DataKey, keyed_hash, length};
-use zeroize::Zeroizing;
 
 /// Where a reader asks for the data key, and what it shows there: the fields of `sops.hc_vault[0]`.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +59,16 @@ impl Selection {
     /// well, so [`Self::seal`] refuses an object with an encrypted value below one.
     pub fn of_object() -> Self {
         Self::of_ours("unencrypted_regex", "^(apiVersion|kind|metadata)$")
+    }
+
+    /// For an object in which [`Self::of_object`] would leave too much clear: everything below the fields that it has at
+    /// its root, but for `apiVersion`, `kind` and `metadata`. Below `metadata`, a key of the same name as a field counts
+    /// as well.
+    pub fn of_fields(document: &Branch) -> Self {
+        let fields = document.entries().map(|entry| entry.key.as_str());
+        let named: Vec<String> =
+            fields.filter(|field| !["apiVersion", "kind", "metadata"].contains(field)).map(literal).collect();
+        Self::of_ours("encrypted_regex", &format!("^({})$", named.join("|")))
     }
 
     fn of_ours(field: &'static str, text: &str) -> Self {
@@ -96,7 +110,7 @@ impl Selection {
     ///
     /// # Errors
     /// [`Error::Value`] for the first selected value that is clear or does not decrypt, or that stands below a merge
-    /// key; [`Error::Metadata`] for a rule that is not portable or too costly, and for a block.
+    /// key; [`Error::DuplicateKey`]; [`Error::Metadata`] for a rule that is not portable or too costly, and for a block.
     pub fn repoint(&self, sealed: &Branch, data_key: &DataKey, stanza: &Stanza<'_>) -> Result<Branch, Error> {
         refuse_block(sealed)?;
         let (rule, cipher) = (self.rule()?, cipher(data_key));
@@ -114,8 +128,8 @@ impl Selection {
     /// # Errors
     /// [`Error::Value`] for a value that was encrypted and is not selected here, unless it stands at the root below what
     /// names and routes an object (`metadata`, `kind`, ..); for one below a merge key; for an integer that SOPS cannot
-    /// hold. [`Error::Emit`] for a value that JSON cannot hold: the reader makes JSON of it. [`Error::Metadata`] as
-    /// [`Self::repoint`].
+    /// hold. [`Error::Emit`] for a value that JSON cannot hold: the reader makes JSON of it. [`Error::DuplicateKey`] and
+    /// [`Error::Metadata`] as [`Self::repoint`].
     pub fn seal(&self, opened: &Branch, data_key: &DataKey, stanza: &Stanza<'_>) -> Result<Branch, Error> {
         refuse_block(opened)?;
         let (rule, cipher) = (self.rule()?, cipher(data_key));
@@ -181,6 +195,18 @@ impl Selection {
     }
 }
 
+/// A pattern of Go's that matches this text.
+fn literal(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_ascii_punctuation() {
+            pattern.push('\\');
+        }
+        pattern.push(character);
+    }
+    pattern
+}
+
 fn refuse_block(document: &Branch) -> Result<(), Error> {
     match document.get(BLOCK) {
         Some(_) => Err(Error::Metadata { field: String::new(), problem: "stands in a document that gets one" }),
@@ -195,6 +221,7 @@ fn cipher(data_key: &DataKey) -> Cipher {
 /// The sealed document without comments: also without those that stand encrypted in a list, which only `opened` tells
 /// from values. Both have the same shape.
 fn values_of(sealed: &Branch, opened: &Branch, path: &mut Path) -> Result<Branch, Error> {
+    refuse_second(sealed)?;
     let mut items = Vec::with_capacity(sealed.items.len());
     for (sealed, opened) in sealed.entries().zip(opened.entries()) {
         path.push(&sealed.key);
@@ -226,6 +253,15 @@ fn refuse_merge(entry: &Entry, path: &Path) -> Result<(), Error> {
     if entry.merge { Err(path.refused(entry.at, ValueProblem::Merged)) } else { Ok(()) }
 }
 
+/// JSON of SOPS may hold a key twice, and readers disagree on which one counts.
+fn refuse_second(branch: &Branch) -> Result<(), Error> {
+    let mut seen = HashSet::new();
+    match branch.entries().find(|entry| !seen.insert(&entry.key)) {
+        Some(entry) => Err(Error::DuplicateKey { at: entry.at, key: shown(&entry.key) }),
+        None => Ok(()),
+    }
+}
+
 /// One pass over an opened tree: encrypts and hashes. The parsers' bound on nesting bounds the recursion.
 struct Sealing<'a> {
     cipher: &'a Cipher,
@@ -241,6 +277,7 @@ struct Sealing<'a> {
 
 impl Sealing<'_> {
     fn branch(&mut self, opened: &Branch, reach: Reach) -> Result<Branch, Error> {
+        refuse_second(opened)?;
         let mut items = Vec::with_capacity(opened.items.len());
         for entry in opened.entries() {
             let outside = self.place.len();
@@ -300,7 +337,7 @@ impl Sealing<'_> {
         let bytes = mac::form(&leaf.scalar, &mut self.number);
         let nonce = nonce(self.data_key, VALUE_NONCE, &self.place, type_name, bytes);
         let ciphertext = self.cipher.encrypt(bytes, type_name, self.path.additional(), &nonce);
-        Ok(Leaf::clear(Scalar::Text(crate::plaintext::Plaintext::new(ciphertext.into_bytes()))))
+        Ok(Leaf::clear(Scalar::Text(Plaintext::new(ciphertext.into_bytes()))))
     }
 
     /// Whether this place names or routes an object.

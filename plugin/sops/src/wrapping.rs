@@ -129,7 +129,8 @@ impl WrappingKeys {
         if text.len() != WRAPPED_TEXT {
             return Err(WrapProblem::Malformed);
         }
-        let wrapped = STANDARD.decode(text).map_err(|_| WrapProblem::Malformed)?;
+        let wrapped = STANDARD.decode(text).ok().and_then(|bytes| <[u8; WRAPPED_BYTES]>::try_from(bytes).ok());
+        let wrapped = wrapped.ok_or(WrapProblem::Malformed)?;
         let (id, rest) = wrapped.split_first_chunk::<ID_BYTES>().ok_or(WrapProblem::Malformed)?;
         let (nonce, rest) = rest.split_first_chunk::<NONCE_BYTES>().ok_or(WrapProblem::Malformed)?;
         let (sealed, tag) = rest.split_last_chunk::<TAG_BYTES>().ok_or(WrapProblem::Malformed)?;

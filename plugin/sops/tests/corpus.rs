@@ -158,6 +158,8 @@ fn rule(error: &Error) -> String {
             ValueProblem::Unauthentic => "value unauthentic",
             ValueProblem::WrongType => "value wrong-type",
             ValueProblem::NonceLength => "value nonce-length",
+            ValueProblem::Uncovered => "value uncovered",
+            ValueProblem::Merged => "value merged",
             ValueProblem::Unhashable => "value unhashable",
         },
         Error::Mac(problem) => match problem {

@@ -1,7 +1,8 @@
 //! regent against the real `sops`, on generated documents and on what tampering makes of them.
 //!
 //! Both must open a file to the same values, or both must refuse it. regent may refuse more, for a reason that
-//! [`stricter`] names; it never opens what `sops` refuses. Needs `REGENT_SOPS`, the path of the program;
+//! [`stricter`] names; it never opens what `sops` refuses. And what regent gives back to ciphertext, `sops` opens to the
+//! same values, its MAC included, with a data key that it asks for. Needs `REGENT_SOPS`, the path of the program;
 //! `REGENT_CASES` and `REGENT_SEED` choose how much and what. `hack/differential` sets them.
 #![expect(
     clippy::disallowed_methods,
@@ -12,9 +13,13 @@
 )]
 
 mod json;
+mod transit;
 
-use json::Json;
-use regent_sops::{Bound, Document, EmitProblem, Error, Format, Keyring, Limits, Reveal, ValueProblem};
+use json::{Json, Number};
+use regent_sops::{
+    Bound, Branch, DataKey, Document, EmitProblem, Error, Format, Keyring, Limits, Reveal, Selection, Stanza,
+    ValueProblem, WrappingKeys,
+};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -22,6 +27,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use transit::Transit;
 
 /// The corpus's throw-away identity.
 const IDENTITY: &str = include_str!("corpus/keys/age.txt");
@@ -111,6 +117,218 @@ fn one_case(sops: &Sops, keys: &Keyring, seed: u64, tally: &Mutex<Tally>) {
             judge(sops, keys, &mutant, format, &format!("seed {seed}, mutant {number}"), tally);
         }
     }
+}
+
+#[test]
+#[ignore = "needs the real sops: run hack/differential"]
+fn sops_opens_what_regent_gives_back_to_ciphertext() {
+    let sops = Sops::find();
+    let cases: u64 = number("REGENT_CASES").unwrap_or(300).div_ceil(2);
+    let seed = number("REGENT_SEED").unwrap_or(1);
+    let transit = Transit::serve(keyring().wrapping_keys());
+    let next = AtomicU64::new(0);
+    let tally = Mutex::new(Returned::default());
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                let keys = keyring();
+                let returning =
+                    Returning { sops: &sops, transit: &transit, wrapping: keys.wrapping_keys(), tally: &tally };
+                loop {
+                    let case = next.fetch_add(1, Ordering::Relaxed);
+                    if case >= cases {
+                        return;
+                    }
+                    returning.one_case(&keys, seed.wrapping_mul(1_000_003).wrapping_add(case));
+                }
+            });
+        }
+    });
+    let tally = tally.into_inner().unwrap();
+    println!("{tally}");
+    assert!(tally.wrong.is_empty(), "{} disagreements:\n{}", tally.wrong.len(), tally.wrong.join("\n\n"));
+    assert!(tally.repointed > cases && tally.sealed > cases, "too few documents were given back");
+    assert!(transit.answered() >= tally.repointed + tally.sealed, "sops did not ask for each data key");
+}
+
+#[test]
+#[ignore = "needs the real sops: run hack/differential"]
+fn sops_opens_the_corpus_that_regent_gives_back_to_ciphertext() {
+    let sops = Sops::find();
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");
+    let mut keys = Keyring::default();
+    for key in std::fs::read_dir(corpus.join("keys")).unwrap().map(|entry| entry.unwrap().path()) {
+        if !key.extension().is_some_and(|extension| extension == "md" || extension == "pub") {
+            keys.load("key", &std::fs::read(key).unwrap(), &[]).unwrap();
+        }
+    }
+    let transit = Transit::serve(keys.wrapping_keys());
+    let tally = Mutex::new(Returned::default());
+    let returning = Returning { sops: &sops, transit: &transit, wrapping: keys.wrapping_keys(), tally: &tally };
+    for path in std::fs::read_dir(corpus.join("opens")).unwrap().map(|entry| entry.unwrap().path()) {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let format = Format::of_name(name);
+        if matches!(format, Format::Yaml | Format::Json) {
+            returning.give_back(&std::fs::read(&path).unwrap(), format, &keys, name, name);
+        }
+    }
+    let deployment = manifest(DEPLOYMENT);
+    for (name, document, selection) in [
+        ("secret", manifest(SECRET), Selection::of_secret()),
+        ("config-map", manifest(CONFIG_MAP), Selection::of_object()),
+        ("deployment", manifest(DEPLOYMENT), Selection::of_object()),
+        ("deployment-by-fields", manifest(DEPLOYMENT), Selection::of_fields(&deployment)),
+    ] {
+        let expected = document.to_json_line().unwrap();
+        let key = returning.wrapping.data_key(name.as_bytes(), expected.expose()).unwrap();
+        let sealed = returning.give(name, &key, |stanza| selection.seal(&document, &key, stanza));
+        returning.open(sealed, &Json::lines(expected.expose()), name, |tally| &mut tally.sealed);
+    }
+    let tally = tally.into_inner().unwrap();
+    println!("{tally}");
+    assert!(tally.wrong.is_empty(), "{} disagreements:\n{}", tally.wrong.len(), tally.wrong.join("\n\n"));
+    assert!(transit.answered() >= tally.repointed + tally.sealed, "sops did not ask for each data key");
+    // Key groups, MACs over encrypted values alone, rules of every kind: all of them, or the corpus shrank.
+    assert!(tally.repointed > 100 && tally.sealed > 100, "too few documents were given back");
+}
+
+fn manifest(yaml: &str) -> Branch {
+    match Document::parse(yaml.as_bytes(), Format::Yaml, &Limits::default()) {
+        Ok(Document::Clear(mut tree)) => tree.documents.remove(0),
+        Ok(Document::Sealed(_)) | Err(_) => panic!("no clear document"),
+    }
+}
+
+const SECRET: &str = "apiVersion: v1\nkind: Secret\nmetadata: {name: db, namespace: team}\ntype: Opaque\nimmutable: false\n\
+    data: {password: aHVudGVyMg==, empty: '', nothing: null}\nstringData: {pin: '12345678', text: \"a\\nb\"}\n";
+const CONFIG_MAP: &str =
+    "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, annotations: {a: b}}\ndata: {k: v, e: ''}\n";
+const DEPLOYMENT: &str = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\nspec:\n  replicas: 2\n  paused: true\n  \
+    template: {metadata: {labels: {a: b}}, spec: {containers: [{name: a, args: [x, x]}, {name: b, cpu: 1.5}]}}\n";
+
+/// Gives documents back to ciphertext and has `sops` open them.
+struct Returning<'a> {
+    sops: &'a Sops,
+    transit: &'a Transit,
+    wrapping: WrappingKeys,
+    tally: &'a Mutex<Returned>,
+}
+
+/// What came of all documents; each counts once as YAML and once as JSON.
+#[derive(Default)]
+struct Returned {
+    repointed: u64,
+    sealed: u64,
+    refused: BTreeMap<&'static str, u64>,
+    wrong: Vec<String>,
+}
+
+impl std::fmt::Display for Returned {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "given another recipient, and opened by sops: {}", self.repointed)?;
+        writeln!(f, "encrypted anew, and opened by sops: {}", self.sealed)?;
+        for (reason, count) in &self.refused {
+            writeln!(f, "not given back, {reason}: {count}")?;
+        }
+        write!(f, "disagreements: {}", self.wrong.len())
+    }
+}
+
+impl Returning<'_> {
+    fn one_case(&self, keys: &Keyring, seed: u64) {
+        let mut dice = Dice(seed);
+        let format = dice.pick(&[Format::Yaml, Format::Yaml, Format::Json]);
+        let plain = generate(&mut dice, format);
+        let rule = rule(&mut dice);
+        let Some(file) = self.sops.encrypt(&plain, format, &rule) else { return };
+        self.give_back(&file, format, keys, &format!("app-{seed}"), &format!("seed {seed}, {format}, {rule:?}"));
+    }
+
+    /// Both ways with each document of a file. `name` is the transit key's, `which` tells a person.
+    fn give_back(&self, file: &[u8], format: Format, keys: &Keyring, name: &str, which: &str) {
+        let Ok(Document::Sealed(sealed)) = Document::parse(file, format, &Limits::default()) else {
+            return self.refused("not opened in the first place");
+        };
+        let selection = sealed.selection();
+        let documents: Vec<Branch> = sealed.documents().iter().map(Branch::duplicate).collect();
+        let Ok((opened, data_key)) = sealed.open_with_key(keys) else {
+            return self.refused("not opened in the first place");
+        };
+        for (sealed, opened) in documents.iter().zip(opened.documents()) {
+            let Ok(expected) = opened.to_json_line() else {
+                self.refused("no JSON holds it");
+                continue;
+            };
+            let expected = Json::lines(expected.expose());
+            let given = self.give(name, &data_key, |stanza| selection.repoint(sealed, &data_key, stanza));
+            self.open(given, &expected, which, |tally| &mut tally.repointed);
+            let fresh = self.wrapping.data_key(name.as_bytes(), file).unwrap();
+            let given = self.give(name, &fresh, |stanza| selection.seal(opened, &fresh, stanza));
+            self.open(given, &expected, which, |tally| &mut tally.sealed);
+        }
+    }
+
+    fn give(
+        &self,
+        name: &str,
+        data_key: &DataKey,
+        give: impl FnOnce(&Stanza<'_>) -> Result<Branch, Error>,
+    ) -> Result<Branch, Error> {
+        let enc = self.wrapping.wrap(data_key, name.as_bytes()).unwrap();
+        give(&Stanza { address: self.transit.address(), engine: "regent", key: name, enc: &enc })
+    }
+
+    fn open(
+        &self,
+        given: Result<Branch, Error>,
+        expected: &[Json],
+        which: &str,
+        count: impl Fn(&mut Returned) -> &mut u64,
+    ) {
+        let document = match given {
+            Ok(document) => document,
+            Err(Error::Metadata { problem, .. }) if problem.contains("comments") => {
+                return self.refused("the rule follows comments");
+            }
+            Err(Error::Value { problem: ValueProblem::Merged, .. }) => return self.refused("a merge key"),
+            Err(Error::DuplicateKey { .. }) => return self.refused("a key stands twice"),
+            Err(error) => return self.tally.lock().unwrap().wrong.push(format!("{which}: {error}")),
+        };
+        for (format, text) in [(Format::Yaml, document.to_yaml_document()), (Format::Json, document.to_json_line())] {
+            let text = text.unwrap();
+            let verdict = self.sops.ask(text.expose(), format);
+            let mut tally = self.tally.lock().unwrap();
+            match verdict {
+                Ok(json) if Json::lines(&json) == expected => *count(&mut tally) += 1,
+                Ok(json) => tally.wrong.push(format!(
+                    "{which}: other values\n{}\n{}",
+                    String::from_utf8_lossy(&json),
+                    String::from_utf8_lossy(text.expose())
+                )),
+                Err(told) if told.contains("MAC mismatch") && format == Format::Json && has_wide_integer(expected) => {
+                    *tally.refused.entry("a clear integer that sops reads as a double in JSON").or_default() += 1;
+                }
+                Err(told) => {
+                    let text = String::from_utf8_lossy(text.expose());
+                    tally.wrong.push(format!("{which}: sops refuses the {format}: {told}\n{text}"));
+                }
+            }
+        }
+    }
+
+    fn refused(&self, reason: &'static str) {
+        *self.tally.lock().unwrap().refused.entry(reason).or_default() += 1;
+    }
+}
+
+/// Whether an integer is beyond 2^53: in JSON, `sops` reads it as a double up to 3.13.1.
+fn has_wide_integer(values: &[Json]) -> bool {
+    values.iter().any(|value| match value {
+        Json::Number(Number::Integer(number)) => number.unsigned_abs() > 1 << 53,
+        Json::Null | Json::Bool(_) | Json::Number(Number::Double(_)) | Json::Text(_) => false,
+        Json::List(values) => has_wide_integer(values),
+        Json::Object(entries) => entries.iter().any(|(_, value)| has_wide_integer(std::slice::from_ref(value))),
+    })
 }
 
 /// Both programs on one file.
@@ -291,6 +509,7 @@ impl Sops {
             .env_clear()
             .env("HOME", home)
             .env("SOPS_AGE_KEY_FILE", home.join("age.txt"))
+            .env("VAULT_TOKEN", "any")
             .current_dir(home)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -311,6 +530,12 @@ impl Sops {
         arguments.extend(rule.iter().map(String::as_str));
         let (code, sealed, _) = self.run(plain, &arguments);
         (code == 0).then_some(sealed)
+    }
+
+    /// The values of one document as JSON, or all that sops told: the MAC counts.
+    fn ask(&self, file: &[u8], format: Format) -> Result<Vec<u8>, String> {
+        let (code, json, told) = self.run(file, &["--decrypt", "--input-type", format.name(), "--output-type", "json"]);
+        if code == 0 { Ok(json) } else { Err(told) }
     }
 
     fn decrypt(&self, file: &[u8], format: Format, documents: usize) -> Verdict {

@@ -82,6 +82,12 @@ impl Flux {
             if before.clone().any(|other| artifact(other) == artifact(application)) {
                 return Err(format!("{}: another entry has the same in its namespace", at("artifact")));
             }
+            let token = |of: &FluxApplication| (of.kustomization.namespace().clone(), of.token_secret.clone());
+            let shares =
+                |other: &FluxApplication| application.token_secret.is_some() && token(other) == token(application);
+            if before.clone().any(|other| shares(other) && other.authority != application.authority) {
+                return Err(format!("{}: it holds the token of another authority", at("tokenSecret")));
+            }
             if application.source == FluxSource::Watch && !watched.contains(&&application.authority) {
                 return Err(format!("{}: expects an entry of `watch` for the authority", at("source")));
             }

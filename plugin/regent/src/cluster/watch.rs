@@ -126,7 +126,9 @@ impl Shared {
             let message = format!("Authority `{name}` does not exist");
             return Err(cluster.failure(ClusterError::Status { status: 404, message }));
         };
-        let mut events = Events::watch(&cluster, name, version).await.map_err(|problem| cluster.failure(problem))?;
+        let mut events = Events::watch(&cluster, &authority_path(name), version)
+            .await
+            .map_err(|problem| cluster.failure(problem))?;
         while let Some(event) = events.next().await.map_err(|problem| cluster.failure(problem))? {
             match event {
                 Event::Changed => self.tell(name).await,
@@ -148,15 +150,15 @@ impl Shared {
     }
 }
 
-/// What a watch of one Authority says.
-struct Events {
+/// What a watch of one object says.
+pub(crate) struct Events {
     body: Body,
     lines: Lines,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Event {
-    /// The Authority was made, changed or deleted.
+pub(crate) enum Event {
+    /// The object was made, changed or deleted.
     Changed,
     /// Nothing happened up to now.
     Mark,
@@ -165,9 +167,9 @@ enum Event {
 }
 
 impl Events {
-    async fn watch(cluster: &Cluster, name: &AuthorityName, version: &str) -> Result<Self, ClusterError> {
-        let path = authority_path(name);
-        let collection = path.rsplit_once('/').map_or(path.as_str(), |(collection, _)| collection);
+    /// Watches the object at `path` from a version on.
+    pub(crate) async fn watch(cluster: &Cluster, path: &str, version: &str) -> Result<Self, ClusterError> {
+        let (collection, name) = path.rsplit_once('/').unwrap_or((path, ""));
         let query = format!(
             "watch=true&fieldSelector=metadata.name%3D{name}&resourceVersion={version}&timeoutSeconds={LIFE}\
              &allowWatchBookmarks=true"
@@ -177,7 +179,7 @@ impl Events {
     }
 
     /// The next event; `None` where the watch ended.
-    async fn next(&mut self) -> Result<Option<Event>, ClusterError> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Event>, ClusterError> {
         loop {
             if let Some(line) = self.lines.next()? {
                 return event(&line).map(Some);

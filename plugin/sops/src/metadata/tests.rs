@@ -1,6 +1,7 @@
 use rstest::rstest;
 
 use super::*;
+use crate::select::Pattern;
 use crate::tree::Element;
 
 /// A mapping of texts, mappings and lists, as parsers make them.

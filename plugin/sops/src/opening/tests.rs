@@ -50,6 +50,7 @@ fn metadata(groups: Vec<Vec<Recipient>>, mac: String) -> Metadata {
         last_modified: LAST_MODIFIED.to_owned(),
         mac,
         rule: Rule::default_suffix(),
+        stated_rule: None,
         mac_only_encrypted: false,
     }
 }

@@ -1,0 +1,178 @@
+"""What an unchanged reconcile costs the stock kustomize-controller: the rows that hack/bench prints of it.
+
+The same documents come to it in several ways: as sops encrypted them, with the age key in the cluster; re-pointed to the least that
+a decryption endpoint can be (peers/bare-transit, with a data key in memory for every ciphertext); as plain manifests; and as stubs.
+All take turns, so that each sees the same machine. The time is kustomize-controller's own, `lastReconciledDuration`.
+"""
+
+import base64
+import concurrent.futures
+import json
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "handover"), str(HERE.parent / "cluster"), str(HERE.parent)]
+sys.dont_write_bytecode = True
+
+import stage as staging  # noqa: E402
+from kustomizations import Flux  # noqa: E402
+from stage import answers_on, free_port, until  # noqa: E402
+
+DOCUMENTS, VALUES = 100, 3
+PRUNE = {"kustomize.toolkit.fluxcd.io/prune": "disabled"}
+STUB = {**PRUNE, "kustomize.toolkit.fluxcd.io/ssa": "Ignore"}
+UNITS = {"h": 3600, "m": 60, "s": 1, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9}
+
+
+def measure(row, regent, tools, peers, quick):
+    """Calls `row(what, figure, target, met)` for every figure."""
+    scratch = Path(tempfile.mkdtemp(prefix="regent-bench-"))
+    house = stage = None
+    try:
+        house = staging.House(scratch, Path(regent), tools, Path(peers))
+        stage = staging.Stage(house, "flux")
+        flux = Flux(stage, source=False)
+        ways = published(stage, flux)
+        took = rounds(ways, 10 if quick else 20)
+        rows(row, took)
+        stage.close()
+    except BaseException:
+        if stage:
+            stage.abandon()
+        raise
+    finally:
+        if house:
+            house.close()
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def rows(row, took):
+    row(f"an unchanged reconcile of {DOCUMENTS} documents by kustomize-controller, plain", milliseconds(took["plain"]))
+    for way in ("age", "bare", "stubs"):
+        row(f"  {NAMES[way]}", f"{milliseconds(took[way])}, {ratio(took, way, 'plain'):.2f} of plain")
+    row("  a bare TLS endpoint / the age key in the cluster", f"{ratio(took, 'bare', 'age'):.2f}")
+    stubs = ratio(took, "stubs", "plain")
+    row("  stubs / plain manifests", f"{stubs:.2f}", "<= 1", stubs <= 1)
+
+
+def ratio(took, one, other):
+    """The median over the rounds: of two reconciles in a row, whatever else the machine does."""
+    return statistics.median(first / second for first, second in zip(took[one], took[other]))
+
+
+NAMES = {"age": "the age key in the cluster", "bare": "a bare TLS endpoint with the keys in memory", "stubs": "stubs"}
+
+
+def published(stage, flux):
+    """The Kustomization of each way, Ready."""
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        sealed = list(pool.map(lambda number: seal(stage, number), range(DOCUMENTS)))
+    keys = {each["sops"]["age"][0]["enc"]: key for each, key in sealed}
+    endpoint = bare(stage, flux, keys)
+    age = {"age.agekey": stage.key.file.read_text()}
+    return {
+        "plain": way(flux, "plain", [document(number) for number in range(DOCUMENTS)], None),
+        "age": way(flux, "age", [each for each, _ in sealed], age),
+        "bare": way(flux, "bare", [repointed(each, endpoint) for each, _ in sealed], {"sops.vault-token": "any"}),
+        # The live Secrets are there, with values, as after a handover.
+        "stubs": handed(flux),
+    }
+
+
+def way(flux, name, documents, keys):
+    """A namespace and a Kustomization of its own. The documents name no namespace."""
+    flux.namespace(name)
+    decryption = {"decryption": flux.decryption("keys", name, keys)} if keys else {}
+    revision = flux.publish(name, name, files(documents))
+    app = flux.kustomization(name, name, targetNamespace=name, **decryption)
+    app.ready(revision, seconds=120)
+    return app
+
+
+def handed(flux):
+    app = way(flux, "stubs", [document(number, PRUNE) for number in range(DOCUMENTS)], None)
+    stub = {"apiVersion": "v1", "kind": "Secret", "type": "Opaque"}
+    stubs = [{**stub, "metadata": {"name": f"s{number}", "annotations": STUB}} for number in range(DOCUMENTS)]
+    app.ready(flux.publish("stubs", "stubs", files(stubs), revision="handover"), seconds=120)
+    return app
+
+
+def files(documents):
+    return {f"s{number}.yaml": json.dumps(each) for number, each in enumerate(documents)}
+
+
+def document(number, annotations=None):
+    return {"apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+            "metadata": {"name": f"s{number}", **({"annotations": annotations} if annotations else {})},
+            "stringData": {f"key-{n}": f"{number}-{n}-" + "x" * 24 for n in range(VALUES)}}
+
+
+def seal(stage, number):
+    """A document as sops has it, and the base64 of its data key."""
+    done = stdout(stage, ["sops", "--encrypt", "--age", stage.key.recipient, "--encrypted-regex", "^(data|stringData)$",
+                          "--input-type", "json", "--output-type", "json", "/dev/stdin"], json.dumps(document(number)).encode())
+    sealed = json.loads(done)
+    key = stdout(stage, ["age", "--decrypt", "--identity", stage.key.file], sealed["sops"]["age"][0]["enc"].encode())
+    assert len(key) == 32
+    return sealed, base64.b64encode(key).decode()
+
+
+def repointed(sealed, endpoint):
+    """The same ciphertexts; only the endpoint knows the data key."""
+    block = sealed["sops"]
+    vault = {"vault_address": endpoint, "engine_path": "regent", "key_name": "bench", "created_at": "2026-01-01T00:00:00Z",
+             "enc": block["age"][0]["enc"]}
+    kept = {name: block[name] for name in ("encrypted_regex", "lastmodified", "mac", "version")}
+    return {**sealed, "sops": {"hc_vault": [vault], **kept}}
+
+
+def bare(stage, flux, keys):
+    """Starts the bare endpoint, with the certificate that regent's has; gives its address."""
+    file, port = stage.folder / "keys.json", free_port()
+    file.write_text(json.dumps(keys))
+    flux.cluster.run("bare-transit", stage.house.peers / "bare-transit", "-listen", f"127.0.0.1:{port}",
+                     "-cert", flux.certificate, "-key", flux.key, "-keys", file)
+    until("the bare endpoint answers", lambda: answers_on(port))
+    return f"https://127.0.0.1:{port}"
+
+
+def rounds(ways, count):
+    """Seconds of each reconcile by way; the first round is not counted. Every other round goes backwards, so that none is always
+    the one behind the slowest."""
+    took = {way: [] for way in ways}
+    for number in range(count + 1):
+        for way, app in sorted(ways.items(), reverse=number % 2 == 1):
+            done = app.reconcile(seconds=120)
+            latest = done["status"]["history"][0]
+            assert latest["lastReconciledStatus"] == "ReconciliationSucceeded", latest
+            if number:
+                took[way].append(duration(latest["lastReconciledDuration"]))
+    return took
+
+
+def duration(text):
+    """Seconds, of Go's way to write them."""
+    parts = re.findall(r"([\d.]+)(h|ms|µs|ns|m|s)", text)
+    assert "".join(figure + unit for figure, unit in parts) == text, text
+    return sum(float(figure) * UNITS[unit] for figure, unit in parts)
+
+
+def milliseconds(seconds):
+    return f"{statistics.median(seconds) * 1000:.0f} ms"
+
+
+def stdout(stage, command, stdin):
+    done = subprocess.run(list(map(str, command)), input=stdin, capture_output=True, env=stage.house.env)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout
+
+
+if __name__ == "__main__":
+    # A line a row, for hack/bench.
+    measure(lambda *cells: print(json.dumps(cells), flush=True), sys.argv[1], sys.argv[2], sys.argv[3], "--quick" in sys.argv)

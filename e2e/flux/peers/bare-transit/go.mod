@@ -1,0 +1,3 @@
+module regent.dev/peers/bare-transit
+
+go 1.26.0

@@ -1,0 +1,288 @@
+//! Flux' objects in the API server: what a `GitRepository` offers, what a Kustomization says, the `ExternalArtifact` that
+//! regent publishes for it, and the Secret with a namespace's token.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use k8s_openapi::jiff::Timestamp;
+use regent_core::name::ObjectName;
+use serde_json::{Value, json};
+
+use super::{Cluster, ClusterError, MANAGER};
+
+/// What a `GitRepository` offers (`status.artifact`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SourceArtifact {
+    /// Where source-controller serves it.
+    pub(crate) url: String,
+    /// `sha256:<hex>` of its bytes.
+    pub(crate) digest: String,
+    /// Such as `main@sha1:<commit>`.
+    pub(crate) revision: String,
+    /// Bytes, where it says so.
+    pub(crate) size: Option<u64>,
+}
+
+/// What a Kustomization says, as far as regent reads it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Kustomization {
+    /// Its uid, for Events.
+    pub(crate) uid: String,
+    /// `spec.targetNamespace`.
+    pub(crate) target_namespace: Option<String>,
+    /// `spec.path` without leading `./`, empty for the top.
+    pub(crate) path: String,
+}
+
+/// What is published under a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Publication {
+    /// Its full address.
+    pub(crate) url: String,
+    /// The address without the server.
+    pub(crate) path: String,
+    /// What makes kustomize-controller look: another one each time anything changed.
+    pub(crate) revision: String,
+    /// `sha256:<hex>`.
+    pub(crate) digest: String,
+    /// Bytes.
+    pub(crate) size: u64,
+    /// Such as the revision of the repository.
+    pub(crate) metadata: BTreeMap<String, String>,
+}
+
+/// Whether the newest revision of the repository is in the artifact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    /// It is.
+    Ready(String),
+    /// It is not, and the last one that could be built is still published: why, in one public line.
+    NotReady(String),
+}
+
+/// The key of `metadata` that becomes the origin revision in a Kustomization's status and events.
+pub(crate) const ORIGIN_REVISION: &str = "org.opencontainers.image.revision";
+
+pub(crate) fn git_repository_path(name: &ObjectName) -> String {
+    format!("/apis/source.toolkit.fluxcd.io/v1/namespaces/{}/gitrepositories/{}", name.namespace(), name.name())
+}
+
+pub(crate) fn kustomization_path(name: &ObjectName) -> String {
+    format!("/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/{}/kustomizations/{}", name.namespace(), name.name())
+}
+
+fn external_artifact_path(name: &ObjectName) -> String {
+    format!("/apis/source.toolkit.fluxcd.io/v1/namespaces/{}/externalartifacts/{}", name.namespace(), name.name())
+}
+
+/// What a `GitRepository` offers; `None` where it is not there, or has nothing yet.
+pub(crate) async fn offered(cluster: &Cluster, name: &ObjectName) -> Result<Option<SourceArtifact>, ClusterError> {
+    let Some(repository) = cluster.get(&git_repository_path(name)).await? else { return Ok(None) };
+    let artifact = &repository["status"]["artifact"];
+    let text = |key: &str| artifact[key].as_str().map(str::to_owned);
+    Ok((|| {
+        let (url, digest, revision) = (text("url")?, text("digest")?, text("revision")?);
+        Some(SourceArtifact { url, digest, revision, size: artifact["size"].as_u64() })
+    })())
+}
+
+/// A Kustomization; `None` where it is not there (yet).
+pub(crate) async fn kustomization(cluster: &Cluster, name: &ObjectName) -> Result<Option<Kustomization>, ClusterError> {
+    let Some(object) = cluster.get(&kustomization_path(name)).await? else { return Ok(None) };
+    let spec = &object["spec"];
+    let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+    Ok(Some(Kustomization {
+        uid: text(&object["metadata"]["uid"]).unwrap_or_default(),
+        target_namespace: text(&spec["targetNamespace"]),
+        path: text(&spec["path"]).unwrap_or_default().trim_start_matches("./").trim_matches('/').to_owned(),
+    }))
+}
+
+/// Makes the `ExternalArtifact` say this; whatever says so already is not written again. Whether it was written.
+///
+/// # Errors
+/// The API server's.
+pub(crate) async fn publish(
+    cluster: &Cluster,
+    name: &ObjectName,
+    source: &Value,
+    publication: Option<&Publication>,
+    readiness: &Readiness,
+) -> Result<bool, ClusterError> {
+    let path = external_artifact_path(name);
+    let before = cluster.get(&path).await?;
+    let head = |rest: Value| {
+        let mut object = json!({
+            "apiVersion": "source.toolkit.fluxcd.io/v1",
+            "kind": "ExternalArtifact",
+            "metadata": { "name": name.name(), "namespace": name.namespace().as_str() },
+        });
+        if let (Some(object), Value::Object(rest)) = (object.as_object_mut(), rest) {
+            object.extend(rest);
+        }
+        object
+    };
+    let own = before.as_ref().is_some_and(|before| before["metadata"]["labels"][MANAGED_BY] == MANAGER);
+    if !own || before.as_ref().is_some_and(|before| before["spec"]["sourceRef"] != source["sourceRef"]) {
+        let mut object = head(json!({ "spec": source }));
+        object["metadata"]["labels"] = json!({ MANAGED_BY: MANAGER });
+        cluster.apply(&path, &object, true, false).await?;
+    }
+    let old = before.map(|before| before["status"].clone()).unwrap_or_default();
+    let status = status(&old, publication, readiness, &Timestamp::now());
+    if old["artifact"] == status["artifact"] && old["conditions"] == status["conditions"] {
+        return Ok(false);
+    }
+    cluster.apply(&format!("{path}/status"), &head(json!({ "status": status })), true, false).await?;
+    Ok(true)
+}
+
+/// The status: times of what did not change stay as they are.
+fn status(old: &Value, publication: Option<&Publication>, readiness: &Readiness, now: &Timestamp) -> Value {
+    let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let (state, reason, message) = match readiness {
+        Readiness::Ready(message) => ("True", "Succeeded", message),
+        Readiness::NotReady(message) => ("False", "BuildFailed", message),
+    };
+    let is_old = |condition: &&Value| condition["type"] == "Ready" && condition["status"] == state;
+    let before = old["conditions"].as_array().and_then(|conditions| conditions.iter().find(is_old));
+    let since = before.and_then(|before| before["lastTransitionTime"].as_str()).unwrap_or(&now);
+    let mut status = json!({
+        "conditions": [{
+            "type": "Ready", "status": state, "reason": reason, "message": message, "lastTransitionTime": since,
+        }],
+    });
+    if let Some(Publication { url, path, revision, digest, size, metadata }) = publication {
+        let mut artifact = json!({
+            "url": url, "path": path, "revision": revision, "digest": digest, "size": size, "metadata": metadata,
+        });
+        let mut before = old["artifact"].clone();
+        let at = before.as_object_mut().and_then(|before| before.remove("lastUpdateTime"));
+        let is_same = before == artifact;
+        artifact["lastUpdateTime"] = at.filter(|_| is_same).unwrap_or_else(|| json!(now));
+        status["artifact"] = artifact;
+    }
+    status
+}
+
+/// Puts a namespace's token where its Kustomizations find it, or takes it away and keeps the Secret: without the object
+/// itself a Kustomization that names it would be `BuildFailed`, although it holds nothing but stubs.
+///
+/// # Errors
+/// The API server's; nothing of the Secret is quoted.
+pub(crate) async fn put_token(
+    cluster: &Cluster,
+    name: &ObjectName,
+    authority: &str,
+    token: Option<&str>,
+) -> Result<(), ClusterError> {
+    let path = format!("/api/v1/namespaces/{}/secrets/{}", name.namespace(), name.name());
+    let mut secret = json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": name.name(),
+            "namespace": name.namespace().as_str(),
+            // kustomize-controller looks again at once when it changes.
+            "labels": { MANAGED_BY: MANAGER, "reconcile.fluxcd.io/watch": "Enabled" },
+            "annotations": {
+                "regent.dev/token-of": authority,
+                "kustomize.toolkit.fluxcd.io/prune": "disabled",
+                "argocd.argoproj.io/sync-options": "Prune=false,Delete=false",
+            },
+        },
+        "type": "Opaque",
+    });
+    // `data`: what was applied as `stringData` would stay when it is applied without.
+    if let Some(token) = token {
+        secret["data"] = json!({ TOKEN_KEY: STANDARD.encode(token) });
+    }
+    cluster.apply_secret(&path, &secret).await
+}
+
+/// The key under which kustomize-controller looks for a Vault token.
+const TOKEN_KEY: &str = "sops.vault-token";
+
+const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+
+/// A line at a Kustomization that a person sees with `kubectl describe` and `flux events`.
+pub(crate) async fn warn(
+    cluster: &Cluster,
+    name: &ObjectName,
+    uid: &str,
+    reason: &str,
+    message: &str,
+) -> Result<(), ClusterError> {
+    let now = Timestamp::now();
+    let at = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let event = json!({
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {
+            "name": format!("{}.{:x}", name.name(), now.as_nanosecond()),
+            "namespace": name.namespace().as_str(),
+        },
+        "involvedObject": {
+            "apiVersion": "kustomize.toolkit.fluxcd.io/v1",
+            "kind": "Kustomization",
+            "name": name.name(),
+            "namespace": name.namespace().as_str(),
+            "uid": uid,
+        },
+        "type": "Warning",
+        "reason": reason,
+        "message": message,
+        "source": { "component": MANAGER },
+        "reportingComponent": MANAGER,
+        "reportingInstance": MANAGER,
+        "action": reason,
+        "firstTimestamp": at,
+        "lastTimestamp": at,
+        "count": 1,
+    });
+    cluster.create(&format!("/api/v1/namespaces/{}/events", name.namespace()), &event, false).await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn publication(revision: &str) -> Publication {
+        Publication {
+            url: "http://x/a".to_owned(),
+            path: "a".to_owned(),
+            revision: revision.to_owned(),
+            digest: "sha256:00".to_owned(),
+            size: 3,
+            metadata: BTreeMap::from([(ORIGIN_REVISION.to_owned(), "main@sha1:1".to_owned())]),
+        }
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn what_did_not_change_keeps_its_time() {
+        let ready = Readiness::Ready("built".to_owned());
+        let first = status(&Value::Null, Some(&publication("a@sha256:1")), &ready, &at(0));
+        assert_eq!(first["artifact"]["lastUpdateTime"], "1970-01-01T00:00:00Z");
+        assert_eq!(status(&first, Some(&publication("a@sha256:1")), &ready, &at(60)), first);
+        let second = status(&first, Some(&publication("a@sha256:2")), &ready, &at(60));
+        assert_eq!(second["artifact"]["lastUpdateTime"], "1970-01-01T00:01:00Z");
+        assert_eq!(second["conditions"], first["conditions"]);
+    }
+
+    #[test]
+    fn what_cannot_be_built_leaves_the_artifact_and_says_why() {
+        let first = status(&Value::Null, Some(&publication("a@sha256:1")), &Readiness::Ready(String::new()), &at(0));
+        let why = Readiness::NotReady("db.yaml: it does not open".to_owned());
+        let second = status(&first, Some(&publication("a@sha256:1")), &why, &at(60));
+        assert_eq!(second["artifact"], first["artifact"]);
+        let condition = &second["conditions"][0];
+        assert_eq!((&condition["status"], &condition["reason"]), (&json!("False"), &json!("BuildFailed")));
+        assert_eq!(condition["lastTransitionTime"], "1970-01-01T00:01:00Z");
+    }
+}

@@ -1,0 +1,160 @@
+//! One artifact: gathered, decided by core, packed.
+//!
+//! ```text
+//! gather   tree, regent.yaml, witnesses                  tree.rs, witnesses.rs
+//! decide   P0..P6, what becomes of each file             regent-core
+//! act      witnesses again, then the packed tree         pack.rs
+//! ```
+
+use std::collections::BTreeMap;
+
+use regent_core::Refusal;
+use regent_core::authority::{self, Mode, Place, Recheck};
+use regent_core::emit::{Encoding, Manifest};
+use regent_core::flux::artifact::{self, Change, Phase};
+use regent_core::flux::bound::Bound;
+use regent_core::name::{Epoch, FilePath};
+use regent_core::rules::FluxApplication;
+use regent_sops::{DataKeys, Keyring, Limits, Opener};
+use tokio::runtime::Handle;
+
+use super::pack::{self, Changes, Packed};
+use super::tree::Tree;
+use crate::failure::Failure;
+use crate::reload::Loaded;
+use crate::source::{bootstrap_of, other_bootstraps};
+use crate::witnesses::{Observed, Witnesses};
+
+/// What an artifact is made of, and for whom.
+pub(crate) struct Build<'a> {
+    pub(crate) loaded: &'a Loaded,
+    pub(crate) application: &'a FluxApplication,
+    pub(crate) tree: &'a Tree,
+    /// What a person calls the tree.
+    pub(crate) label: &'a str,
+    pub(crate) witnesses: &'a Witnesses,
+    pub(crate) data_keys: &'a DataKeys,
+}
+
+/// A packed artifact, and what it holds.
+pub(crate) struct Built {
+    pub(crate) packed: Packed,
+    pub(crate) phase: Phase,
+    /// In which epoch.
+    pub(crate) epoch: Epoch,
+    /// Files that are others than in the repository, or none.
+    pub(crate) changed: usize,
+}
+
+impl Build<'_> {
+    /// Builds it, on a thread that may wait. If Vault takes over meanwhile, it holds the stubs.
+    ///
+    /// # Errors
+    /// Whatever stands in the way. Nothing is built then, and what was published stays.
+    pub(crate) fn run(&self) -> Result<Built, Failure> {
+        let before = self.look(None);
+        let built = self.decided(&before);
+        let now = self.look(built.as_ref().ok().map(|built| built.epoch));
+        let recheck = authority::recheck(&before.holder, &now.holder);
+        if recheck != Ok(Recheck::Same) {
+            // What was unwrapped meanwhile, for a holder that is none any more, is not kept.
+            self.data_keys.forget();
+        }
+        match recheck {
+            Ok(Recheck::Same) => built,
+            Ok(Recheck::NowStubs) => self.decided(&now),
+            // What was wrong before is still the reason.
+            Err(moved) => built.and_then(|_built| Err(Refusal::from(moved).into())),
+        }
+    }
+
+    fn look(&self, bootstrap: Option<Epoch>) -> Observed {
+        let reading = self.witnesses.read(self.loaded.store(), &self.application.authority, bootstrap);
+        Handle::current().block_on(reading)
+    }
+
+    fn decided(&self, observed: &Observed) -> Result<Built, Failure> {
+        let authority = &self.application.authority;
+        let position = self.loaded.config.rules.iter().position(|rule| rule.authority == *authority);
+        // The operator's file is refused where an entry names an authority without a rule.
+        let position = position.ok_or(Failure::Bug)?;
+        let rule = self.loaded.rule(position);
+        let limits = Limits { document: self.loaded.config.limits.document, ..Limits::default() };
+        let gathered = self.tree.gathered(&rule.bootstrap, limits.document, self.label)?;
+        let missing = || Failure::World {
+            what: "find",
+            name: rule.bootstrap.to_string(),
+            reason: format!("it is not in {}", self.label),
+        };
+        let bootstrap = bootstrap_of(&gathered.files)?.ok_or_else(missing)?;
+        // Of a root that was never seen before: only now its epoch is known.
+        let again = (!observed.covers(bootstrap.epoch)).then(|| self.look(Some(bootstrap.epoch)));
+        let Observed { evidence, holder, at: _ } = again.as_ref().unwrap_or(observed);
+        let place = Place {
+            root: gathered.root.clone(),
+            other_bootstraps: other_bootstraps(&gathered),
+            admitted_by: Some(rule.authority.clone()),
+            recorded_root: evidence.recorded_root(),
+        };
+        let ruling = authority::rule(&bootstrap, &place, holder, evidence.documents_of(holder));
+        let ruling = ruling.map_err(Refusal::from)?.settled_by(evidence);
+        let none = Keyring::default();
+        let no_wrapping = none.wrapping_keys();
+        let (keyring, wrapping) = match ruling.mode() {
+            Mode::Values | Mode::Unasked => (self.loaded.keyring(position)?, self.loaded.wrapping_keys(authority)?),
+            Mode::Stubs(_) => (&none, &no_wrapping),
+        };
+        let kustomization = self.application.kustomization.clone();
+        let bound = Bound { authority: authority.clone(), epoch: bootstrap.epoch, kustomization };
+        let artifact = artifact::artifact(&artifact::Request {
+            files: &gathered.files,
+            bootstrap: &bootstrap,
+            ruling: &ruling,
+            keys: Opener::new(keyring).sharing(self.data_keys),
+            wrapping,
+            namespaces: &rule.namespaces,
+            limits: &limits,
+            bound: &bound,
+            endpoint: &self.loaded.config.flux.endpoint,
+        })?;
+        let changes = self.written(artifact.changes, rule.bootstrap.parent().as_ref())?;
+        let packed = pack::pack(self.tree, &changes)?;
+        Ok(Built { packed, phase: artifact.phase, epoch: bootstrap.epoch, changed: changes.len() })
+    }
+
+    /// The changes by their paths in the repository, and without what is encrypted outside the root: nobody judged it.
+    fn written(&self, changes: BTreeMap<FilePath, Change>, root: Option<&FilePath>) -> Result<Changes, Failure> {
+        let mut written = Changes::new();
+        for (path, change) in changes {
+            let path = match root {
+                Some(root) => FilePath::parse(&format!("{root}/{path}")).map_err(|_| Failure::Bug)?,
+                None => path,
+            };
+            let bytes = match change {
+                Change::Remove => None,
+                Change::Write(manifests) => Some(documents(manifests)?),
+            };
+            written.insert(path, bytes);
+        }
+        let Some(prefix) = root.map(|root| format!("{root}/")) else { return Ok(written) };
+        for (path, file) in self.tree.iter().filter(|(path, _)| !path.as_str().starts_with(&prefix)) {
+            if artifact::is_encrypted(path, &file.bytes) {
+                written.insert(path.clone(), None);
+            }
+        }
+        Ok(written)
+    }
+}
+
+/// A file of YAML documents.
+fn documents(manifests: Vec<Manifest>) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    for manifest in manifests {
+        #[expect(clippy::disallowed_methods, reason = "the one exit of manifests to Flux")]
+        let document = manifest.into_bytes(Encoding::Yaml)?;
+        bytes.extend_from_slice(b"---\n");
+        #[expect(clippy::disallowed_methods, reason = "the same exit: an artifact owns its bytes")]
+        bytes.extend_from_slice(document.expose());
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,476 @@
+//! The Kustomizations of the operator's file, each followed by a task of its own: what changed is built, kept and published.
+//!
+//! ```text
+//! source, witnesses, operator's file -- changed? --> build --> shelf --> ExternalArtifact --> kustomize-controller
+//! refusals of the endpoint -----------------------------------------> Event at the Kustomization
+//! ```
+//! Whatever goes wrong leaves what was published as it is: kustomize-controller then goes on with it.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use regent_core::authority::{AuthorityRefusal, Rule};
+use regent_core::evidence::Holder;
+use regent_core::flux::artifact::Phase;
+use regent_core::flux::bound;
+use regent_core::name::{Epoch, ObjectName};
+use regent_core::rules::{FluxApplication, FluxSource, Followed};
+use regent_core::Refusal;
+use regent_sops::DataKeys;
+use serde_json::{Value, json};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::build::{Build, Built};
+use super::endpoint::Refused;
+use super::shelf::{Holds, Published, Shelf};
+use super::tree::{Fetcher, Offered, Tree};
+use crate::cluster::flux::{self, ORIGIN_REVISION, Publication, Readiness, SourceArtifact};
+use crate::cluster::watch::{Event, Events};
+use crate::cluster::{Cluster, ClusterError};
+use crate::failure::Failure;
+use crate::reload::{Current, Loaded};
+use crate::source::git::{self, Held, History};
+use crate::source::tar::UploadLimits;
+use crate::telemetry::Metrics;
+use crate::witnesses::{Store, Witnesses};
+
+/// Follows every Kustomization of the operator's file.
+pub(crate) struct Door {
+    shared: Arc<Shared>,
+    refusals: mpsc::Receiver<Refused>,
+}
+
+struct Shared {
+    current: Arc<Current>,
+    witnesses: Arc<Witnesses>,
+    data_keys: Arc<DataKeys>,
+    shelf: Arc<Shelf>,
+    metrics: Metrics,
+}
+
+/// How often the operator's file is asked which Kustomizations there are.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// How often everything is looked at without an event, and a server of Git is asked.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// Between two tries, doubled while they fail.
+const PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// How long the same refusal is not told again at one Kustomization, which asks for each of its retries.
+const QUIET: Duration = Duration::from_secs(300);
+
+impl Door {
+    pub(crate) fn new(
+        current: Arc<Current>,
+        witnesses: Arc<Witnesses>,
+        data_keys: Arc<DataKeys>,
+        shelf: Arc<Shelf>,
+        metrics: Metrics,
+        refusals: mpsc::Receiver<Refused>,
+    ) -> Self {
+        Self { shared: Arc::new(Shared { current, witnesses, data_keys, shelf, metrics }), refusals }
+    }
+
+    /// Never returns.
+    pub(crate) async fn run(self) -> Infallible {
+        let Self { shared, refusals } = self;
+        tokio::spawn(Arc::clone(&shared).tell(refusals));
+        let mut followed: Option<Vec<FluxApplication>> = None;
+        // Dropped, it ends what it holds.
+        let mut tasks = JoinSet::new();
+        loop {
+            let wanted = shared.current.get().ok().map(|loaded| loaded.config.flux.applications.clone());
+            // A task ends only by a case that it does not know.
+            let ended = tasks.try_join_next().is_some();
+            if wanted.is_some() && (wanted != followed || ended) {
+                tasks = JoinSet::new();
+                for application in wanted.iter().flatten() {
+                    let follower = Follower::new(Arc::clone(&shared), application.clone());
+                    tasks.spawn(follower.run());
+                }
+                followed = wanted;
+            }
+            sleep(LOOK).await;
+        }
+    }
+}
+
+impl Shared {
+    /// The cluster of the operator's file: Flux' objects are nowhere else.
+    async fn cluster(&self, loaded: &Loaded) -> Result<Cluster, Failure> {
+        match loaded.store()? {
+            Store::Cluster(access) => self.witnesses.cluster(access).await,
+            Store::Folder(_) => {
+                Err(Failure::Usage("`serve flux` expects a store in a cluster (`store: { kind: kubernetes }`)".to_owned()))
+            }
+        }
+    }
+
+    /// Passes refusals of the endpoint on to whoever looks at the Kustomization.
+    async fn tell(self: Arc<Self>, mut refusals: mpsc::Receiver<Refused>) {
+        let mut told: BTreeMap<ObjectName, (String, Instant)> = BTreeMap::new();
+        while let Some(Refused { kustomization, sentence }) = refusals.recv().await {
+            let is_known = |(before, at): &(String, Instant)| *before == sentence && at.elapsed() < QUIET;
+            if told.get(&kustomization).is_some_and(is_known) {
+                continue;
+            }
+            let sent = async {
+                let loaded = self.current.get()?;
+                let cluster = self.cluster(&loaded).await?;
+                let object = flux::kustomization(&cluster, &kustomization).await;
+                let Some(object) = object.map_err(|problem| cluster.failure(problem))? else { return Ok(()) };
+                let warned = flux::warn(&cluster, &kustomization, &object.uid, "DataKeyRefused", &sentence).await;
+                warned.map_err(|problem| cluster.failure(problem))
+            };
+            if let Err(problem) = sent.await {
+                tracing::warn!(%kustomization, %problem, "a refusal could not be told at the Kustomization");
+            }
+            told.insert(kustomization, (sentence, Instant::now()));
+        }
+    }
+}
+
+/// Follows one Kustomization.
+struct Follower {
+    shared: Arc<Shared>,
+    application: FluxApplication,
+    /// Tells that the source may have changed.
+    changed: Arc<Notify>,
+    /// What the last artifact was built from.
+    built: Option<Seen>,
+    /// The tree that was fetched last: what Vault changes is built from it at once.
+    tree: Option<(Source, Arc<Tree>)>,
+    /// Whose token was put where.
+    token: Option<(Epoch, u64, Instant)>,
+}
+
+/// Everything that an artifact is a function of.
+#[derive(Clone, Debug, PartialEq)]
+struct Seen {
+    source: Source,
+    holder: Holder,
+    is_settled: bool,
+    generation: u64,
+}
+
+/// A revision of the repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Source {
+    Artifact(SourceArtifact),
+    Commit { place: Box<Followed>, commit: String },
+}
+
+impl Source {
+    /// As Flux writes it.
+    fn revision(&self) -> String {
+        match self {
+            Self::Artifact(artifact) => artifact.revision.clone(),
+            Self::Commit { place, commit } => format!("{}@sha1:{commit}", place.revision),
+        }
+    }
+}
+
+/// How often a token is put where it belongs although nothing changed.
+const TOKEN_AGAIN: Duration = Duration::from_secs(600);
+
+impl Follower {
+    fn new(shared: Arc<Shared>, application: FluxApplication) -> Self {
+        Self { shared, application, changed: Arc::default(), built: None, tree: None, token: None }
+    }
+
+    /// Never returns.
+    async fn run(mut self) -> Infallible {
+        let _watching = match &self.application.source {
+            FluxSource::GitRepository(name) => {
+                let (shared, changed) = (Arc::clone(&self.shared), Arc::clone(&self.changed));
+                let path = flux::git_repository_path(name);
+                let mut tasks = JoinSet::new();
+                tasks.spawn(async move { shared.watch(&path, &changed).await });
+                Some(tasks)
+            }
+            FluxSource::Watch => None,
+        };
+        let mut moves = self.shared.witnesses.moves();
+        let (mut pause, mut told) = (PAUSE, None);
+        loop {
+            moves.mark_unchanged();
+            let wait = match self.look().await {
+                Ok(()) => {
+                    (pause, told) = (PAUSE, None);
+                    IDLE
+                }
+                Err(failure) => {
+                    self.refuse(&failure, &mut told).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    pause
+                }
+            };
+            let awaited = async {
+                tokio::select! {
+                    () = self.changed.notified() => {}
+                    _ = moves.changed() => {}
+                }
+            };
+            // Without an event things are looked at all the same.
+            drop(timeout(wait, awaited).await);
+        }
+    }
+
+    /// Looks at everything, and builds and publishes where something changed.
+    async fn look(&mut self) -> Result<(), Failure> {
+        let loaded = self.shared.current.get()?;
+        let cluster = self.shared.cluster(&loaded).await?;
+        let observed = self.shared.witnesses.read(loaded.store(), &self.application.authority, None).await;
+        let (holder, is_settled) = (observed.holder, observed.evidence.is_settled());
+        self.put_token(&loaded, &cluster, &holder, is_settled).await?;
+        let source = self.source(&loaded, &cluster, &holder).await?;
+        let seen = Seen { source, holder, is_settled, generation: loaded.generation };
+        if self.built.as_ref() != Some(&seen) {
+            let built = self.build(&loaded, &seen).await?;
+            self.keep(&seen, &built)?;
+            self.built = Some(seen);
+        }
+        let revision = self.built.as_ref().map(|seen| seen.source.revision()).unwrap_or_default();
+        self.publish(&loaded, &cluster, &Readiness::Ready(format!("built from {revision}"))).await
+    }
+
+    /// The newest revision. Where it cannot be had and Vault rules, the last one does: the stubs must not wait for Git.
+    async fn source(&self, loaded: &Arc<Loaded>, cluster: &Cluster, holder: &Holder) -> Result<Source, Failure> {
+        let newest = match &self.application.source {
+            FluxSource::GitRepository(name) => {
+                let offered = flux::offered(cluster, name).await.map_err(|problem| cluster.failure(problem))?;
+                offered.map(Source::Artifact).ok_or_else(|| Failure::World {
+                    what: "find",
+                    name: format!("GitRepository {name}"),
+                    reason: "it does not exist, or offers no artifact yet".to_owned(),
+                })
+            }
+            FluxSource::Watch => {
+                let place = loaded.config.watch.iter().find(|entry| entry.authority == self.application.authority);
+                let place = Box::new(place.ok_or(Failure::Bug)?.clone());
+                let asked = tokio::task::spawn_blocking(move || {
+                    let commit = git::commit(&git::Place::followed(&place), &place.revision)?;
+                    Ok(Source::Commit { place, commit })
+                });
+                asked.await.map_err(|_| Failure::Bug)?
+            }
+        };
+        match (newest, holder, &self.tree) {
+            (Err(_), Holder::Vault { .. }, Some((last, _))) => Ok(last.clone()),
+            (newest, _, _) => newest,
+        }
+    }
+
+    async fn build(&mut self, loaded: &Arc<Loaded>, seen: &Seen) -> Result<Built, Failure> {
+        let known = self.tree.as_ref().filter(|(source, _)| *source == seen.source).map(|(_, tree)| Arc::clone(tree));
+        let tree = match known {
+            Some(tree) => tree,
+            None => match fetch(loaded, &seen.source).await {
+                Ok(tree) => Arc::new(tree),
+                Err(failure) => match (&seen.holder, &self.tree) {
+                    (Holder::Vault { .. }, Some((_, last))) => {
+                        tracing::warn!(problem = %failure, "the newest revision could not be read; the stubs come from the last one");
+                        Arc::clone(last)
+                    }
+                    _ => return Err(failure),
+                },
+            },
+        };
+        self.tree = Some((seen.source.clone(), Arc::clone(&tree)));
+        let (shared, loaded, application) = (Arc::clone(&self.shared), Arc::clone(loaded), self.application.clone());
+        let label = seen.source.revision();
+        let built = tokio::task::spawn_blocking(move || {
+            let Shared { witnesses, data_keys, .. } = &*shared;
+            Build { loaded: &loaded, application: &application, tree: &tree, label: &label, witnesses, data_keys }.run()
+        });
+        built.await.map_err(|_| Failure::Bug)?
+    }
+
+    /// Puts it on the shelf.
+    fn keep(&self, seen: &Seen, built: &Built) -> Result<(), Failure> {
+        let Built { packed, phase, epoch, changed } = built;
+        let published = Published {
+            revision: format!("{}@{}", phase.word(), packed.digest),
+            digest: packed.digest,
+            size: packed.gzip.len() as u64,
+            metadata: BTreeMap::from([(ORIGIN_REVISION.to_owned(), seen.source.revision())]),
+            authority: self.application.authority.clone(),
+            epoch: *epoch,
+            holds: match phase {
+                Phase::Bootstrap => Holds::Ciphertext,
+                Phase::Handover => Holds::Stubs,
+            },
+        };
+        let name = self.artifact();
+        self.shared.shelf.put(&name, packed, &published)?;
+        tracing::info!(
+            kustomization = %self.application.kustomization,
+            authority = %self.application.authority,
+            holder = %seen.holder,
+            origin = seen.source.revision(),
+            revision = published.revision,
+            changed,
+            bytes = published.size,
+            "an artifact was built"
+        );
+        Ok(())
+    }
+
+    async fn publish(&self, loaded: &Loaded, cluster: &Cluster, readiness: &Readiness) -> Result<(), Failure> {
+        let name = self.artifact();
+        let publication = self.shared.shelf.published(&name).map(|published| Publication {
+            url: format!("{}/{}", loaded.config.flux.artifacts, published.path(&name)),
+            path: published.path(&name),
+            revision: published.revision.clone(),
+            digest: published.digest.to_string(),
+            size: published.size,
+            metadata: published.metadata.clone(),
+        });
+        let written = flux::publish(cluster, &name, &self.source_ref(), publication.as_ref(), readiness).await;
+        if written.map_err(|problem| cluster.failure(problem))? {
+            let revision = publication.map(|publication| publication.revision).unwrap_or_default();
+            tracing::info!(artifact = %name, revision, "an artifact was published");
+        }
+        Ok(())
+    }
+
+    /// Says why there is no newer artifact, once; what may pass by itself is no reason to call the last one bad.
+    async fn refuse(&self, failure: &Failure, told: &mut Option<String>) {
+        let line = failure.public_line();
+        if told.as_ref() != Some(&line) {
+            tracing::warn!(kustomization = %self.application.kustomization, problem = %failure, "no artifact was built");
+            *told = Some(line.clone());
+        }
+        if is_passing(failure) {
+            return;
+        }
+        let Ok(loaded) = self.shared.current.get() else { return };
+        let Ok(cluster) = self.shared.cluster(&loaded).await else { return };
+        if let Err(problem) = self.publish(&loaded, &cluster, &Readiness::NotReady(line)).await {
+            tracing::warn!(kustomization = %self.application.kustomization, %problem, "that could not be told at the artifact");
+        }
+    }
+
+    /// Keeps the token where the Kustomization looks for it while Git rules, and takes it away once the handover is settled.
+    async fn put_token(
+        &mut self,
+        loaded: &Loaded,
+        cluster: &Cluster,
+        holder: &Holder,
+        is_settled: bool,
+    ) -> Result<(), Failure> {
+        let Some(secret) = &self.application.token_secret else { return Ok(()) };
+        let namespace = self.application.kustomization.namespace();
+        let authority = &self.application.authority;
+        let (epoch, token) = match holder {
+            Holder::Git { epoch, .. } => {
+                let keys = loaded.wrapping_keys(authority)?;
+                let token = keys.token(&bound::token_context(authority, *epoch, namespace));
+                (*epoch, Some(token.ok_or(Refusal::NoWrappingKey)?))
+            }
+            Holder::Vault { epoch, .. } if is_settled => (*epoch, None),
+            Holder::Vault { .. } | Holder::None | Holder::Disagree(_) | Holder::Unreadable(_) => return Ok(()),
+        };
+        let is_fresh = |(of, generation, at): &(Epoch, u64, Instant)| {
+            (*of, *generation) == (epoch, loaded.generation) && at.elapsed() < TOKEN_AGAIN
+        };
+        if token.is_some() && self.token.as_ref().is_some_and(is_fresh) {
+            return Ok(());
+        }
+        let name = ObjectName::parse(&format!("{namespace}/{secret}")).map_err(|_| Failure::Bug)?;
+        let put = flux::put_token(cluster, &name, authority.as_str(), token.as_ref().map(|token| token.as_str())).await;
+        put.map_err(|problem| cluster.failure(problem))?;
+        self.token = Some((epoch, loaded.generation, Instant::now()));
+        Ok(())
+    }
+
+    /// The name of the `ExternalArtifact`.
+    fn artifact(&self) -> ObjectName {
+        let namespace = self.application.kustomization.namespace();
+        ObjectName::parse(&format!("{namespace}/{}", self.application.artifact)).unwrap_or_else(|_| self.application.kustomization.clone())
+    }
+
+    /// `spec` of the `ExternalArtifact`.
+    fn source_ref(&self) -> Value {
+        match &self.application.source {
+            FluxSource::GitRepository(name) => json!({ "sourceRef": {
+                "apiVersion": "source.toolkit.fluxcd.io/v1",
+                "kind": "GitRepository",
+                "namespace": name.namespace().as_str(),
+                "name": name.name(),
+            } }),
+            FluxSource::Watch => json!({}),
+        }
+    }
+}
+
+/// Reads the tree of a revision.
+async fn fetch(loaded: &Arc<Loaded>, source: &Source) -> Result<Tree, Failure> {
+    let limits = UploadLimits::of(&loaded.config.limits);
+    match source {
+        Source::Artifact(SourceArtifact { url, digest, revision, size }) => {
+            let offered = Offered { url: url.clone(), digest: digest.clone(), size: *size };
+            let artifact = Fetcher::new(loaded.config.limits.upload)?.fetch(&offered).await?;
+            let label = revision.clone();
+            tokio::task::spawn_blocking(move || Tree::unpack(&artifact, &label, limits)).await.map_err(|_| Failure::Bug)?
+        }
+        Source::Commit { place, commit } => {
+            let (place, commit, label) = (git::Place::followed(place), commit.clone(), source.revision());
+            let read = tokio::task::spawn_blocking(move || {
+                Tree::of_commit(&Held::open(&place, &commit, History::None)?, &label, limits)
+            });
+            read.await.map_err(|_| Failure::Bug)?
+        }
+    }
+}
+
+/// Whether asking again is all that helps: the last artifact is no worse for it.
+fn is_passing(failure: &Failure) -> bool {
+    match failure {
+        Failure::Refused(Refusal::Authority(
+            refusal @ (AuthorityRefusal::Unreadable { .. } | AuthorityRefusal::Moved { .. }),
+        )) => refusal.rule() == Rule::P1,
+        Failure::Cluster { problem, .. } => !problem.is_final(),
+        _ => false,
+    }
+}
+
+impl Shared {
+    /// Follows one object: whoever is notified reads it himself.
+    async fn watch(&self, path: &str, changed: &Notify) -> Infallible {
+        let mut pause = PAUSE;
+        loop {
+            match self.watch_once(path, changed).await {
+                Ok(()) => pause = PAUSE,
+                Err(_) => pause = (pause * 2).min(LONGEST_PAUSE),
+            }
+            sleep(pause).await;
+        }
+    }
+
+    async fn watch_once(&self, path: &str, changed: &Notify) -> Result<(), Failure> {
+        let loaded = self.current.get()?;
+        let cluster = self.cluster(&loaded).await?;
+        let failed = |problem: ClusterError| cluster.failure(problem);
+        let object = cluster.get(path).await.map_err(failed)?;
+        changed.notify_one();
+        let Some(version) = object.as_ref().and_then(|object| object["metadata"]["resourceVersion"].as_str()) else {
+            return Ok(());
+        };
+        let mut events = Events::watch(&cluster, path, version).await.map_err(failed)?;
+        while let Some(event) = events.next().await.map_err(failed)? {
+            match event {
+                Event::Changed => changed.notify_one(),
+                Event::Mark => {}
+                Event::Expired => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+}
