@@ -397,14 +397,5 @@ pub fn is_encrypted(path: &FilePath, bytes: &[u8]) -> bool {
         || bytes.iter().enumerate().any(begins)
 }
 
-/// Whether a file outside the root looks encrypted. Nobody judged it, and no artifact holds it: were there a key for it in
-/// the cluster, it would pass by the rules. Text alone is looked at, so a file that only speaks of ciphertext goes too.
-pub fn is_encrypted(path: &FilePath, bytes: &[u8]) -> bool {
-    const MARKS: [&[u8]; 3] =
-        [b"ENC[AES256_GCM,", b"-----BEGIN AGE ENCRYPTED FILE-----", b"-----BEGIN PGP MESSAGE-----"];
-    envelope::Envelope::of_name(path.file_name()).is_some()
-        || MARKS.iter().any(|mark| bytes.windows(mark.len()).any(|window| window == *mark))
-}
-
 #[cfg(test)]
 mod tests;
