@@ -125,7 +125,7 @@ async fn stage() -> Stage {
             { "authority": "prod", "kustomization": "team/app", "source": source },
             { "authority": "prod", "kustomization": "other/app", "source": source },
             { "authority": "prod", "kustomization": "accounts/app", "source": source, "serviceAccount": true },
-            { "authority": "dev", "kustomization": "team/dev", "source": source },
+            { "authority": "dev", "kustomization": "team/dev", "tokenSecret": "of-dev", "source": source },
         ]},
     });
     let file = folder.path().join("config.yaml");

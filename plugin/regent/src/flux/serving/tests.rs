@@ -11,6 +11,7 @@ use super::*;
 use crate::flux::pack::{Changes, Packed, pack};
 use crate::flux::shelf::{Holds, Published};
 use crate::flux::tree::Tree;
+use tokio::net::TcpSocket;
 
 struct Served {
     address: SocketAddr,
@@ -66,7 +67,10 @@ impl Served {
     }
 
     async fn begin(&self, request: &str) -> TcpStream {
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        // With little room for bytes that nobody has read: a kernel may give a connection as much as an artifact has.
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(256 << 10).unwrap();
+        let mut stream = socket.connect(self.address).await.unwrap();
         stream.write_all(format!("{request} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.unwrap();
         stream
     }
