@@ -29,6 +29,7 @@ import (
 	"sigs.k8s.io/kustomize/api/resmap"
 	"sigs.k8s.io/kustomize/api/resource"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
+	kyaml "sigs.k8s.io/kustomize/kyaml/yaml"
 	"sigs.k8s.io/yaml"
 )
 
@@ -105,6 +106,8 @@ func overwrite(from, to string) {
 
 func refusal(work string, err error) string {
 	text, _, _ := strings.Cut(strings.ReplaceAll(err.Error(), work, ""), "\n")
+	// What a network says differs from machine to machine.
+	text, _, _ = strings.Cut(text, ": dial ")
 	return "error: " + text + "\n"
 }
 
@@ -128,7 +131,10 @@ func origin(path string, object *resource.Resource) (file, how string) {
 	var origin struct{ Path, ConfiguredIn string }
 	check(yaml.Unmarshal([]byte(object.GetAnnotations()["config.kubernetes.io/origin"]), &origin))
 	how = "clear"
-	if object.Field("sops") != nil {
+	// SOPS puts its block into every document of a file, also into those with no encrypted value.
+	own := object.DeepCopy()
+	check(own.PipeE(kyaml.Clear("sops")))
+	if strings.Contains(own.MustString(), "ENC[AES256_GCM,") {
 		how = "encrypted"
 	}
 	if origin.ConfiguredIn != "" {
@@ -164,7 +170,7 @@ func key(random *rand.Rand) string {
 	for index := range key {
 		key[index] = letters[random.Intn(len(letters))]
 	}
-	// `.` and `..` are no keys.
+	// A key that begins with `..` is none.
 	return "k" + string(key)
 }
 
@@ -172,8 +178,9 @@ func hash(kind string, data map[string][]byte) string {
 	memory := filesys.MakeFsInMemory()
 	var files []string
 	for key, value := range data {
-		check(memory.WriteFile(key+".in", value))
-		files = append(files, key+"="+key+".in")
+		file := fmt.Sprintf("f%d", len(files))
+		check(memory.WriteFile(file, value))
+		files = append(files, key+"="+file)
 	}
 	generator := map[string]any{"name": "n", "files": files}
 	if kind != "" {

@@ -18,9 +18,7 @@ use std::collections::BTreeMap;
 #[expect(clippy::disallowed_methods, reason = "a hash of the values is a part of the name that the cluster shows")]
 pub fn of_secret(kind: &str, data: &BTreeMap<String, Plaintext>) -> String {
     let mut hash = Sha256::new();
-    hash.update(b"{\"data\":");
-    // kustomize leaves the field out, and hashes what it finds in its place.
-    hash.update(if data.is_empty() { "\"\"" } else { "{" });
+    hash.update(b"{\"data\":{");
     for (index, (key, value)) in data.iter().enumerate() {
         if index > 0 {
             hash.update(b",");
@@ -38,10 +36,7 @@ pub fn of_secret(kind: &str, data: &BTreeMap<String, Plaintext>) -> String {
         }
         hash.update(b"\"");
     }
-    if !data.is_empty() {
-        hash.update(b"}");
-    }
-    hash.update(b",\"kind\":\"Secret\",\"name\":\"\",\"type\":");
+    hash.update(b"},\"kind\":\"Secret\",\"name\":\"\",\"type\":");
     hash.update(json(if kind.is_empty() { "Opaque" } else { kind }));
     hash.update(b"}");
     let digits = hex(&hash.finalize());

@@ -13,7 +13,8 @@
 //! published or handed over: half of a build is no build. What cannot touch one is none of regent's business.
 //!
 //! The files are those of the artifact: what the source leaves out (`.sops.yaml`, `.git*`, what `.sourceignore`
-//! names) is not among them. `regent.yaml` is left out here too, as no artifact may hold it.
+//! names) is not among them, and each of the others was read, whatever its name: an input of a generator has any.
+//! `regent.yaml` is left out here too, as no artifact may hold it.
 
 use crate::emit::Identity;
 use crate::files::Files;

@@ -145,6 +145,9 @@ pub enum Listing {
     /// Nothing there.
     #[error("is neither a file nor a folder of the repository")]
     NotThere,
+    /// There, and too large, no file, or not gathered.
+    #[error("was not read")]
+    NotRead,
     /// A folder without a kustomization.
     #[error("is a folder without a kustomization.yaml")]
     NoKustomization,
@@ -202,6 +205,7 @@ impl Listing {
         match self {
             Self::Absolute => "write it relative to the kustomization's folder",
             Self::Leaves | Self::NotThere => "correct the path, or commit what it names",
+            Self::NotRead => "make it a file of ordinary size",
             Self::Remote => "commit a copy of it, or give it a Flux Kustomization of its own",
             Self::NoKustomization => "add a kustomization.yaml there, or list its files",
             Self::Cycle | Self::TooDeep => "list the folders that are needed from the outermost kustomization",

@@ -82,6 +82,9 @@ pub(super) struct Walk<'a> {
     obstacles: BTreeSet<Obstacle>,
 }
 
+const BELOW_BASES: &str = "kustomize-controller decrypts nothing that is reached through `bases`";
+const NO_ENV: &str = "kustomize-controller decrypts `envs`, and not `env`";
+
 /// How a kustomization came to be followed.
 #[derive(Clone, Copy)]
 struct Entered {
@@ -392,25 +395,17 @@ impl<'a> Walk<'a> {
         let site = site(overlay, generator.line);
         let Some(file) = overlay.file.clone() else { return };
         let mut inputs = Vec::new();
-        let sources = generator.files.iter().map(|it| (it, true)).chain(generator.envs.iter().map(|it| (it, false)));
-        for (source, is_file) in sources {
+        let sources = generator.files.iter().map(|it| (it, true, None));
+        let sources = sources.chain(generator.envs.iter().map(|it| (it, false, None)));
+        let sources = sources.chain(generator.env.iter().map(|it| (it, false, Some(NO_ENV))));
+        let below_bases = entered.below_bases.then_some(BELOW_BASES);
+        for (source, is_file, stays_encrypted) in sources {
             let Some((key, path)) = self.source(folder, &site, source) else { continue };
             let format = if is_file { format_of_key(source) } else { format_of_envs(source) };
-            let is_encrypted = self.input(&site, path, format, entered.below_bases);
+            let is_encrypted = self.input(&site, path, format, stays_encrypted.or(below_bases));
             self.uses.push((path.clone(), Used::Input { item: self.items.len(), input: inputs.len() }));
             let form = if is_file { InputForm::Files { key } } else { InputForm::Envs };
             inputs.push(Input { file: path.clone(), form, is_encrypted, format });
-        }
-        if let Some(source) = &generator.env
-            && let Some((_, path)) = self.source(folder, &site, source)
-        {
-            if self.input(&site, path, Format::Dotenv, true) {
-                let problem = "kustomize-controller decrypts `envs`, and not `env`".to_owned();
-                self.refuse(site.clone(), Rule::Input { file: path.clone(), problem });
-            }
-            self.uses.push((path.clone(), Used::Input { item: self.items.len(), input: inputs.len() }));
-            let is_encrypted = false;
-            inputs.push(Input { file: path.clone(), form: InputForm::Envs, is_encrypted, format: Format::Dotenv });
         }
         let generated = Generated {
             file,
@@ -439,18 +434,17 @@ impl<'a> Walk<'a> {
         self.items.push(Item { file, what, site, place: Place::default(), sealed });
     }
 
-    /// Whether an input is encrypted; what kustomize-controller would not decrypt is refused.
-    fn input(&mut self, site: &Site, path: &FilePath, format: Format, below_bases: bool) -> bool {
-        let Some(bytes) = self.bytes(path) else { return false };
+    /// Whether an input is encrypted; one that kustomize-controller would not decrypt is refused.
+    fn input(&mut self, site: &Site, path: &FilePath, format: Format, stays_encrypted: Option<&str>) -> bool {
+        let bytes = self.bytes(path).unwrap_or_default();
         if !holds_ciphertext(bytes) {
             return false;
         }
-        let problem = if below_bases {
-            "kustomize-controller decrypts nothing that is reached through `bases` or `env`".to_owned()
-        } else if matches!(Document::parse(bytes, format, self.limits), Ok(Document::Sealed(_))) {
-            return true;
-        } else {
-            format!("kustomize-controller decrypts it as {format}, by the key or the file name, and it is none")
+        let is_format = || matches!(Document::parse(bytes, format, self.limits), Ok(Document::Sealed(_)));
+        let problem = match stays_encrypted {
+            Some(problem) => problem.to_owned(),
+            None if is_format() => return true,
+            None => format!("kustomize-controller decrypts it as {format}, by its key or name, and it is none"),
         };
         self.refuse(site.clone(), Rule::Input { file: path.clone(), problem });
         true
@@ -671,7 +665,7 @@ impl<'a> Walk<'a> {
     ) -> Result<(usize, Identity), String> {
         let refused = |problem: &str| Err(problem.to_owned());
         if patch.field != "patches" || entered.below_bases {
-            return refused("kustomize-controller decrypts patches under `patches` alone, and none below `bases`");
+            return refused("kustomize-controller decrypts patches under `patches` alone, and none through `bases`");
         }
         match Format::of_name(file.file_name()) {
             Format::Yaml | Format::Json => {}
@@ -771,7 +765,8 @@ impl<'a> Walk<'a> {
     fn file(&self, folder: &str, text: &str) -> Result<&'a FilePath, Listing> {
         let target = target(folder, text)?;
         let not_there = if is_remote(text) { Listing::Remote } else { Listing::NotThere };
-        self.lookup(&target).ok_or(not_there)
+        let path = self.lookup(&target).ok_or(not_there)?;
+        self.bytes(path).map(|_| path).ok_or(Listing::NotRead)
     }
 
     fn bytes(&self, path: &FilePath) -> Option<&'a [u8]> {
