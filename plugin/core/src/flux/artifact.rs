@@ -338,7 +338,7 @@ fn encrypted(
     }
     let mut tree = guarded(object.tree.duplicate());
     drop_last_applied(&mut tree);
-    let selection = if is_secret { Selection::of_secret() } else { Selection::of_object() };
+    let selection = if is_secret { Selection::of_secret() } else { Selection::of_fields(&tree) };
     let data_key = request.wrapping.data_key(&context, &tree.to_json_line()?);
     let (data_key, enc) = data_key
         .and_then(|data_key| enc(&data_key).map(|enc| (data_key, enc)))

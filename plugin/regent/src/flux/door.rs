@@ -266,7 +266,7 @@ impl Follower {
         let seen = Seen { source, kustomization, holder, is_settled, generation: loaded.generation };
         if self.built.as_ref() != Some(&seen) {
             let built = self.build(&loaded, &seen).await?;
-            self.keep(&seen, &built)?;
+            self.keep(&seen, built).await?;
             self.built = Some(seen);
         }
         let revision = self.built.as_ref().map(|seen| seen.source.revision()).unwrap_or_default();
@@ -346,7 +346,7 @@ impl Follower {
     }
 
     /// Puts it on the shelf.
-    fn keep(&self, seen: &Seen, built: &Built) -> Result<(), Failure> {
+    async fn keep(&self, seen: &Seen, built: Built) -> Result<(), Failure> {
         let Built { packed, phase, epoch, files, changed } = built;
         let published = Published {
             revision: format!("{}@{}", phase.word(), packed.digest),
@@ -354,14 +354,17 @@ impl Follower {
             size: packed.gzip.len() as u64,
             metadata: BTreeMap::from([(ORIGIN_REVISION.to_owned(), seen.source.revision())]),
             authority: self.application.authority.clone(),
-            epoch: *epoch,
+            epoch,
             holds: match phase {
                 Phase::Bootstrap => Holds::Ciphertext,
                 Phase::Handover => Holds::Stubs,
             },
         };
         let name = self.artifact();
-        self.shared.shelf.put(&name, packed, &published)?;
+        let (shelf, put) = (Arc::clone(&self.shared.shelf), published.clone());
+        // Files are synced.
+        let kept = tokio::task::spawn_blocking(move || shelf.put(&name, &packed, &put)).await;
+        kept.map_err(|_| Failure::Bug)??;
         tracing::info!(
             kustomization = %self.application.kustomization,
             authority = %self.application.authority,
