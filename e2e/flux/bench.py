@@ -21,7 +21,9 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "handover"), str(HERE.parent / "clu
 sys.dont_write_bytecode = True
 
 import stage as staging  # noqa: E402
-from kustomizations import Flux  # noqa: E402
+import init  # noqa: E402
+from bootstrapped import DECRYPTION, Bootstrapped  # noqa: E402
+from kustomizations import REGENT, Flux  # noqa: E402
 from stage import answers_on, free_port, until  # noqa: E402
 
 DOCUMENTS, VALUES = 100, 3
@@ -54,9 +56,12 @@ def measure(row, regent, tools, peers, quick):
 
 def rows(row, took):
     row(f"an unchanged reconcile of {DOCUMENTS} documents by kustomize-controller, plain", milliseconds(took["plain"]))
-    for way in ("age", "bare", "stubs"):
+    for way in ("age", "bare", "regent", "stubs"):
         row(f"  {NAMES[way]}", f"{milliseconds(took[way])}, {ratio(took, way, 'plain'):.2f} of plain")
     row("  a bare TLS endpoint / the age key in the cluster", f"{ratio(took, 'bare', 'age'):.2f}")
+    regent = ratio(took, "regent", "bare")
+    row("  regent's endpoint / a bare TLS endpoint", f"{regent:.2f}", "<= 1.15", regent <= 1.15)
+    row("  regent's endpoint / the age key in the cluster", f"{ratio(took, 'regent', 'age'):.2f}")
     stubs = ratio(took, "stubs", "plain")
     row("  stubs / plain manifests", f"{stubs:.2f}", "<= 1", stubs <= 1)
 
@@ -66,7 +71,8 @@ def ratio(took, one, other):
     return statistics.median(first / second for first, second in zip(took[one], took[other]))
 
 
-NAMES = {"age": "the age key in the cluster", "bare": "a bare TLS endpoint with the keys in memory", "stubs": "stubs"}
+NAMES = {"age": "the age key in the cluster", "bare": "a bare TLS endpoint with the keys in memory", "regent": "regent's endpoint",
+         "stubs": "stubs"}
 
 
 def published(stage, flux):
@@ -80,6 +86,7 @@ def published(stage, flux):
         "plain": way(flux, "plain", [document(number) for number in range(DOCUMENTS)], None),
         "age": way(flux, "age", [each for each, _ in sealed], age),
         "bare": way(flux, "bare", [repointed(each, endpoint) for each, _ in sealed], {"sops.vault-token": "any"}),
+        "regent": through_regent(stage, flux, [each for each, _ in sealed]),
         # The live Secrets are there, with values, as after a handover.
         "stubs": handed(flux),
     }
@@ -92,6 +99,22 @@ def way(flux, name, documents, keys):
     revision = flux.publish(name, name, files(documents))
     app = flux.kustomization(name, name, targetNamespace=name, **decryption)
     app.ready(revision, seconds=120)
+    return app
+
+
+def through_regent(stage, flux, documents):
+    """The same documents from a repository that regent reads, with the guards that it gives them."""
+    it = Bootstrapped(stage, flux, "regent", {}, {"watch": True})
+    stage.repo.commit({f"{it.root}/{name}": text for name, text in {
+        "regent.yaml": it.authority.bootstrap(secrets={"namespace": "regent"}), **files(documents)}.items()})
+    init.install(flux.cluster)
+    flux.namespace("regent")
+    flux.cluster.account(*REGENT)
+    init.init(stage, flux.cluster, "regent", "--reader", f"system:serviceaccount:{REGENT[0]}:{REGENT[1]}")
+    it.allow()
+    app = flux.kustomization("regent", "regent", path=it.root, decryption=DECRYPTION)
+    it.serve(watch=[{"repo": str(stage.repo.folder), "revision": "main", "authority": "regent"}])
+    app.ready(seconds=120)
     return app
 
 

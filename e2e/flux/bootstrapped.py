@@ -32,11 +32,11 @@ def begin(stage, *flags, name="prod", files=None, more=None, gates=("ExternalArt
 
 
 class Bootstrapped:
-    def __init__(self, stage, flux, name, more):
+    def __init__(self, stage, flux, name, more, source=None):
         self.stage, self.flux, self.cluster, self.name, self.more = stage, flux, flux.cluster, name, more
         self.authority = Authority(stage, flux.cluster, name)
         self.root = self.authority.root
-        self.repository = flux.git()
+        self.repository = source or flux.git()
         self.data = None
 
     def allow(self):
