@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{Cluster, ClusterError, MANAGER};
 
 /// What a `GitRepository` offers (`status.artifact`).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct SourceArtifact {
     /// Where source-controller serves it.
     pub(crate) url: String,

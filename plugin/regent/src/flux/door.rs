@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use regent_core::Refusal;
@@ -20,7 +20,7 @@ use regent_core::name::{Epoch, ObjectName};
 use regent_core::rules::{Flux, FluxApplication, FluxSource, Followed};
 use regent_sops::DataKeys;
 use serde_json::{Value, json};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, OnceCell, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -51,6 +51,8 @@ struct Shared {
     shelf: Arc<Shelf>,
     /// Whether this replica writes.
     leads: watch::Sender<bool>,
+    /// Trees that some Kustomization was built from last: several take theirs from one repository.
+    trees: Mutex<BTreeMap<Source, Weak<OnceCell<Tree>>>>,
 }
 
 /// The lease of those who write, in Flux' own namespace.
@@ -78,7 +80,14 @@ impl Door {
         refusals: mpsc::Receiver<Refused>,
     ) -> Self {
         Self {
-            shared: Arc::new(Shared { current, witnesses, data_keys, shelf, leads: watch::Sender::new(false) }),
+            shared: Arc::new(Shared {
+                current,
+                witnesses,
+                data_keys,
+                shelf,
+                leads: watch::Sender::new(false),
+                trees: Mutex::default(),
+            }),
             refusals,
         }
     }
@@ -136,6 +145,19 @@ impl Shared {
         *self.leads.borrow()
     }
 
+    /// The tree of a revision, read once for all who build from it at the same time, and gone with the last of them.
+    fn tree(&self, source: &Source) -> Arc<OnceCell<Tree>> {
+        // An entry is replaced as a whole, so a panic elsewhere leaves none half written.
+        let mut trees = self.trees.lock().unwrap_or_else(PoisonError::into_inner);
+        trees.retain(|_, tree| tree.strong_count() > 0);
+        if let Some(known) = trees.get(source).and_then(Weak::upgrade) {
+            return known;
+        }
+        let new = Arc::default();
+        trees.insert(source.clone(), Arc::downgrade(&new));
+        new
+    }
+
     /// Passes refusals of the endpoint on to whoever looks at the Kustomization.
     async fn tell(self: Arc<Self>, mut refusals: mpsc::Receiver<Refused>) {
         let mut told: BTreeMap<ObjectName, (String, Instant)> = BTreeMap::new();
@@ -170,7 +192,7 @@ struct Follower {
     /// What the last artifact was built from.
     built: Option<Seen>,
     /// The tree that was fetched last: what Vault changes is built from it at once.
-    tree: Option<(Source, Arc<Tree>)>,
+    tree: Option<(Source, Arc<OnceCell<Tree>>)>,
     /// Whose token was put where.
     token: Option<(Epoch, u64, Instant)>,
 }
@@ -187,7 +209,7 @@ struct Seen {
 }
 
 /// A revision of the repository.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Source {
     Artifact(SourceArtifact),
     Commit { place: Box<Followed>, commit: String },
@@ -263,9 +285,9 @@ impl Follower {
         }
         let source = self.source(&loaded, &cluster, &holder).await?;
         let kustomization = self.kustomization(&cluster).await?;
-        let seen = Seen { source, kustomization, holder, is_settled, generation: loaded.generation };
+        let mut seen = Seen { source, kustomization, holder, is_settled, generation: loaded.generation };
         if self.built.as_ref() != Some(&seen) {
-            let built = self.build(&loaded, &seen).await?;
+            let built = self.build(&loaded, &mut seen).await?;
             self.keep(&seen, built).await?;
             self.built = Some(seen);
         }
@@ -273,9 +295,21 @@ impl Follower {
         self.publish(&loaded, &cluster, &Readiness::Ready(format!("built from {revision}"))).await
     }
 
-    /// The newest revision. Where it cannot be had and Vault rules, the last one does: the stubs must not wait for Git.
+    /// The revision to build from: the newest. The stubs of a handover wait for nobody, so the first are those of the last tree;
+    /// and where the newest cannot be had they stay those.
     async fn source(&self, loaded: &Arc<Loaded>, cluster: &Cluster, holder: &Holder) -> Result<Source, Failure> {
-        let newest = match &self.application.source {
+        let (Holder::Vault { .. }, Some((last, _))) = (holder, &self.tree) else {
+            return self.newest(loaded, cluster).await;
+        };
+        if self.built.as_ref().is_some_and(|seen| !matches!(seen.holder, Holder::Vault { .. })) {
+            self.changed.notify_one();
+            return Ok(last.clone());
+        }
+        Ok(self.newest(loaded, cluster).await.unwrap_or_else(|_| last.clone()))
+    }
+
+    async fn newest(&self, loaded: &Arc<Loaded>, cluster: &Cluster) -> Result<Source, Failure> {
+        match &self.application.source {
             FluxSource::GitRepository(name) => {
                 let offered = flux::offered(cluster, name).await.map_err(|problem| cluster.failure(problem))?;
                 offered.map(Source::Artifact).ok_or_else(|| Failure::World {
@@ -293,10 +327,6 @@ impl Follower {
                 });
                 asked.await.map_err(|_| Failure::Bug)?
             }
-        };
-        match (newest, holder, &self.tree) {
-            (Err(_), Holder::Vault { .. }, Some((last, _))) => Ok(last.clone()),
-            (newest, _, _) => newest,
         }
     }
 
@@ -311,31 +341,31 @@ impl Follower {
         })
     }
 
-    async fn build(&mut self, loaded: &Arc<Loaded>, seen: &Seen) -> Result<Built, Failure> {
-        let known = self.tree.as_ref().filter(|(source, _)| *source == seen.source).map(|(_, tree)| Arc::clone(tree));
-        let tree = match known {
-            Some(tree) => tree,
-            None => match fetch(loaded, &seen.source).await {
-                Ok(tree) => Arc::new(tree),
-                Err(failure) => match (&seen.holder, &self.tree) {
-                    (Holder::Vault { .. }, Some((_, last))) => {
-                        tracing::warn!(problem = %failure, "the newest revision could not be read; the stubs come from the last one");
-                        Arc::clone(last)
-                    }
-                    _ => return Err(failure),
-                },
+    async fn build(&mut self, loaded: &Arc<Loaded>, seen: &mut Seen) -> Result<Built, Failure> {
+        let fetched = self.shared.tree(&seen.source);
+        let tree = match fetched.get_or_try_init(|| fetch(loaded, &seen.source)).await {
+            Ok(_) => fetched,
+            Err(failure) => match (&seen.holder, &self.tree) {
+                (Holder::Vault { .. }, Some((source, last))) => {
+                    // The newest is tried again at the next look.
+                    seen.source.clone_from(source);
+                    tracing::warn!(problem = %failure, "the newest revision could not be read; the stubs come from the last one");
+                    Arc::clone(last)
+                }
+                (_, Some(_) | None) => return Err(failure),
             },
         };
         self.tree = Some((seen.source.clone(), Arc::clone(&tree)));
         let (shared, loaded, application) = (Arc::clone(&self.shared), Arc::clone(loaded), self.application.clone());
         let (kustomization, label) = (seen.kustomization.clone(), seen.source.revision());
         let built = tokio::task::spawn_blocking(move || {
+            let tree = tree.get().ok_or(Failure::Bug)?;
             let Shared { witnesses, data_keys, .. } = &*shared;
             let build = Build {
                 loaded: &loaded,
                 application: &application,
                 kustomization: &kustomization,
-                tree: &tree,
+                tree,
                 label: &label,
                 witnesses,
                 data_keys,
@@ -361,9 +391,9 @@ impl Follower {
             },
         };
         let name = self.artifact();
-        let (shelf, put) = (Arc::clone(&self.shared.shelf), published.clone());
+        let (shared, put) = (Arc::clone(&self.shared), published.clone());
         // Files are synced.
-        let kept = tokio::task::spawn_blocking(move || shelf.put(&name, &packed, &put)).await;
+        let kept = tokio::task::spawn_blocking(move || shared.shelf.put(&name, &packed, &put)).await;
         kept.map_err(|_| Failure::Bug)??;
         tracing::info!(
             kustomization = %self.application.kustomization,
