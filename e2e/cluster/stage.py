@@ -36,6 +36,7 @@ KINDS = {
     "Pod": ("api/v1", "pods", True),
     "Node": ("api/v1", "nodes", False),
     "Event": ("api/v1", "events", True),
+    "Lease": ("apis/coordination.k8s.io/v1", "leases", True),
     "Job": ("apis/batch/v1", "jobs", True),
     "Role": ("apis/rbac.authorization.k8s.io/v1", "roles", True),
     "RoleBinding": ("apis/rbac.authorization.k8s.io/v1", "rolebindings", True),

@@ -38,8 +38,8 @@ def unpacked(data):
 class Artifacts:
     """`does` is what a request gets by its path: its artifact (None), a status, or HANG. `seen` are the paths that were asked for."""
 
-    def __init__(self):
-        self.files, self.seen, self.does, self.port = {}, [], lambda path: None, free_port()
+    def __init__(self, port=None):
+        self.files, self.seen, self.does, self.port = {}, [], lambda path: None, port or free_port()
         self.address, self.freed = f"http://127.0.0.1:{self.port}", threading.Event()
         artifacts = self
 

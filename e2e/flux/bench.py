@@ -104,7 +104,7 @@ def way(flux, name, documents, keys):
 
 def through_regent(stage, flux, documents):
     """The same documents from a repository that regent reads, with the guards that it gives them."""
-    it = Bootstrapped(stage, flux, "regent", {}, {"watch": True})
+    it = Bootstrapped(stage, flux, "regent", {}, watched=True)
     stage.repo.commit({f"{it.root}/{name}": text for name, text in {
         "regent.yaml": it.authority.bootstrap(secrets={"namespace": "regent"}), **files(documents)}.items()})
     init.install(flux.cluster)
@@ -113,7 +113,7 @@ def through_regent(stage, flux, documents):
     init.init(stage, flux.cluster, "regent", "--reader", f"system:serviceaccount:{REGENT[0]}:{REGENT[1]}")
     it.allow()
     app = flux.kustomization("regent", "regent", path=it.root, decryption=DECRYPTION)
-    it.serve(watch=[{"repo": str(stage.repo.folder), "revision": "main", "authority": "regent"}])
+    it.serve()
     app.ready(seconds=120)
     return app
 

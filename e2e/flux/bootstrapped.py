@@ -7,36 +7,45 @@ import base64
 import init
 from authority import Authority, value
 from kustomizations import REGENT, Flux
-from stage import Sealed, config_map, secret
+from regents import Service
+from stage import Sealed, config_map, free_port, secret
 
 TOKEN = "regent-token"
 DECRYPTION = {"provider": "sops", "secretRef": {"name": TOKEN}}
 PRUNE = "kustomize.toolkit.fluxcd.io/prune"
 
 
-def begin(stage, *flags, name="prod", files=None, more=None, gates=("ExternalArtifact",), serve=None, **kwargs):
-    """The authority, Flux and regent, with a Secret `db` and a ConfigMap `settings` (and `files`) committed and applied."""
+def begin(stage, *flags, name="prod", files=None, more=None, gates=("ExternalArtifact",), serve=None, replicas=None,
+          watched=False, decryption=DECRYPTION, before=lambda flux: None, **kwargs):
+    """The authority, Flux and regent, with a Secret `db` and a ConfigMap `settings` (and `files`) committed and applied. So many
+    `replicas` are behind one address; otherwise there is one without anything before it. `watched`: it follows the repository by
+    itself. `before` is done before anything is asked of Flux."""
     flux = Flux(stage, *flags, gates=gates, **kwargs)
-    bootstrapped = Bootstrapped(stage, flux, name, more or {})
+    bootstrapped = Bootstrapped(stage, flux, name, more or {}, watched)
     bootstrapped.first = flux.commit({f"{bootstrapped.root}/{path}": content for path, content in {
         "regent.yaml": bootstrapped.authority.bootstrap(), "db.yaml": Sealed(secret("db", value(1), name)),
         "settings.yaml": config_map("settings", name), **(files or {})}.items()})
     init.install(flux.cluster)
     flux.namespace(name)
+    before(flux)
     flux.cluster.account(*REGENT)
     init.init(stage, flux.cluster, name, "--reader", f"system:serviceaccount:{REGENT[0]}:{REGENT[1]}")
     bootstrapped.allow()
-    bootstrapped.serve(**(serve or {}))
-    bootstrapped.app = flux.kustomization(name, name, path=bootstrapped.root, decryption=DECRYPTION, retryInterval="2s", timeout="30s")
+    if replicas:
+        bootstrapped.service = flux.service = Service(flux.endpoint_port, flux.artifacts_port)
+        bootstrapped.replicas = [bootstrapped.replica(**(serve or {})) for _ in range(replicas)]
+    else:
+        bootstrapped.serve(**(serve or {}))
+    bootstrapped.app = flux.kustomization(name, name, path=bootstrapped.root, decryption=decryption, retryInterval="2s", timeout="30s")
     return bootstrapped
 
 
 class Bootstrapped:
-    def __init__(self, stage, flux, name, more, source=None):
+    def __init__(self, stage, flux, name, more, watched=False):
         self.stage, self.flux, self.cluster, self.name, self.more = stage, flux, flux.cluster, name, more
         self.authority = Authority(stage, flux.cluster, name)
         self.root = self.authority.root
-        self.repository = source or flux.git()
+        self.repository, self.watched = None if watched else flux.git(), watched
         self.data = None
 
     def allow(self):
@@ -58,10 +67,28 @@ class Bootstrapped:
 
     def serve(self, **kwargs):
         """Starts regent, or starts it again on the volume that it had."""
-        application = self.flux.application(f"{self.name}/{self.name}", self.repository, self.name, **self.more)
-        rule = self.flux.rule(authority=self.name, bootstrap=f"{self.root}/regent.yaml", paths=[self.root, f"{self.root}/**"])
-        self.regent = self.flux.regent(application, data=self.data, rules=[rule], **kwargs)
+        self.regent = self.started(**{"data": self.data, **kwargs})
         self.data = self.regent.data
+
+    def replica(self, data=None, **kwargs):
+        """Starts one more, which the one address sends its share to."""
+        ports = free_port(), free_port()
+        replica = self.started(ports=ports, data=data, **kwargs)
+        self.service.join(replica, *ports)
+        return replica
+
+    def started(self, rule=None, **kwargs):
+        source = {"watch": True} if self.watched else self.repository
+        application = self.flux.application(f"{self.name}/{self.name}", source, self.name, **self.more)
+        if self.watched:
+            kwargs["watch"] = [{"repo": str(self.stage.repo.folder), "revision": "main", "authority": self.name}]
+        rules = [self.flux.rule(authority=self.name, bootstrap=f"{self.root}/regent.yaml",
+                                paths=[self.root, f"{self.root}/**"], **(rule or {}))]
+        return self.flux.regent(application, rules=rules, **kwargs)
+
+    def plain(self, name, **spec):
+        """A Kustomization of the same repository that has nothing to do with regent."""
+        return self.flux.kustomization(name, self.name, self.repository, path=f"plain/{name}", **spec)
 
     def commit(self, files):
         """Commits files of the root."""

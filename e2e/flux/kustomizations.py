@@ -3,6 +3,7 @@ repository that they clone, and Kustomizations, driven as its own client drives 
 for a reconcile, until the controller took them up.
 """
 
+import base64
 import itertools
 import json
 import signal
@@ -19,6 +20,8 @@ CONTROLLER, SOURCES = "kustomize-controller", "source-controller"
 # Who writes to the cluster, unless a Kustomization names another account.
 DOOR = f"system:serviceaccount:{NAMESPACE}:{CONTROLLER}"
 REQUESTED = "reconcile.fluxcd.io/requestedAt"
+# Where kustomize-controller looks for a token of Vault.
+TOKEN_KEY = "sops.vault-token"
 # The account of regent's pod.
 REGENT = "regent-system", "regent-flux"
 
@@ -32,7 +35,7 @@ class Flux:
         stage.fluxes.append(self)
         self.flags = [f"--feature-gates={','.join(f'{gate}=true' for gate in gates)}", *flags]
         self.repositories, self.requests = [], itertools.count(1)
-        self.artifacts = Artifacts()
+        self.artifacts, self.service = Artifacts(), None
         # Where regent will listen, also when it is started again.
         self.endpoint_port, self.artifacts_port = free_port(), free_port()
         self.endpoint = f"https://127.0.0.1:{self.endpoint_port}"
@@ -199,30 +202,45 @@ class Flux:
 
     def check(self):
         """Ends the controllers in peace. No secret value is where one may look then: in what objects say, in what source-controller keeps,
-        in what is left of a build."""
+        in what is left of a build. Nor is a token of regent's anywhere but in its Secret."""
         for name in (CONTROLLER, SOURCES):
             if child := self.cluster.running.pop(name, None):
                 child.send_signal(signal.SIGTERM)
                 child.send_signal(signal.SIGCONT)
                 child.wait(PATIENCE)
-        for kind in ("Kustomization", "GitRepository", "ExternalArtifact", "Event", "ConfigMap"):
-            answer = self.cluster.request("GET", at(kind))
-            assert not leaks(json.dumps(answer.ok()).encode()), f"the canary in an object of kind {kind}"
+        secrets = self.cluster.request("GET", at("Secret")).ok()["items"]
+        tokens = [base64.b64decode(secret["data"][TOKEN_KEY]) for secret in secrets if secret.get("data", {}).get(TOKEN_KEY)]
+        # A story's own made up ones are words.
+        tokens = [token for token in tokens if len(token) > 24]
+        for kind in ("Kustomization", "GitRepository", "ExternalArtifact", "Event", "ConfigMap", "Lease"):
+            content = json.dumps(self.cluster.request("GET", at(kind)).ok()).encode()
+            clean(f"objects of kind {kind}", content, tokens)
         for folder in ("storage", f"{CONTROLLER}-tmp", f"{SOURCES}-tmp"):
-            searched(self.cluster.folder / folder)
+            searched(self.cluster.folder / folder, tokens)
+        searched(self.cluster.logs, tokens)
+        for regent in self.stage.regents:
+            searched(regent.data, tokens)
+            clean("regent's log", regent.log().encode(), tokens)
 
     def close(self):
         self.artifacts.close()
+        if self.service:
+            self.service.close()
 
 
-def searched(folder):
-    """Looks for the canary in every file below, and in every file of an artifact."""
+def searched(folder, tokens=()):
+    """Looks into every file below, and into every file of an artifact."""
     for file in folder.rglob("*"):
         if file.is_file():
             data = file.read_bytes()
             contents = unpacked(data) if file.name.endswith(".tar.gz") else {}
             for name, content in {"": data, **contents}.items():
-                assert not leaks(content), f"the canary in {file} {name}"
+                clean(f"{file} {name}", content, tokens)
+
+
+def clean(where, content, tokens=()):
+    assert not leaks(content), f"the canary in {where}"
+    assert not any(token in content or base64.b64encode(token) in content for token in tokens), f"a token in {where}"
 
 
 def shown(thing):
