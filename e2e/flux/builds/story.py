@@ -8,7 +8,8 @@ from stage import Sealed, config_map, secret
 
 KUSTOMIZATION = """resources: [db.yaml, settings.yaml, ../../base]
 labels: [{pairs: {team: a}, includeTemplates: true}]
-configMapGenerator: [{name: generated, namespace: prod, envs: [settings.env]}]
+configMapGenerator: [{name: generated, envs: [settings.env]}]
+namespace: prod
 """
 
 
@@ -23,8 +24,7 @@ def story(stage):
     before = it.live()
 
     for line, words in {
-        "namePrefix: a-\n": ["Secret prod/a-db", "Secret prod/db"],
-        "namespace: elsewhere\n": ["Secret elsewhere/db", "Secret prod/db"],
+        "namePrefix: a-\n": ["db.yaml", "renames it to `a-db`"],
         "secretGenerator: [{name: made, files: [db.yaml]}]\n": ["db.yaml"],
         "transformers: [settings.yaml]\n": ["transformers"],
     }.items():
@@ -39,11 +39,13 @@ def story(stage):
 
     # The same by the Kustomization itself.
     it.flux.commit({"base/kustomization.yaml": "resources: [shared.yaml]\n", "base/secret.yaml": None})
-    it.published(lambda artifact: artifact["revision"] != first["revision"])
+    again(it)
+    # The same tree is the same revision.
+    assert it.artifact()["revision"] == first["revision"]
     it.app.spec(namePrefix="b-")
-    refused(it, "Secret prod/b-db")
+    refused(it, "renames it to `b-db`")
     it.app.spec(namePrefix=None)
-    it.cluster.wait("Ready again", "ExternalArtifact", "prod", "prod", lambda thing: condition(thing)["status"] == "True")
+    again(it)
     it.app.ready()
     it.flux.unchanged(before)
 
@@ -53,6 +55,10 @@ def refused(it, *words):
     told = it.cluster.wait(f"refused: {words}", "ExternalArtifact", "prod", "prod", lambda thing: condition(thing)["status"] == "False"
                            and all(word in condition(thing)["message"] for word in words))
     return condition(told)["message"]
+
+
+def again(it):
+    it.cluster.wait("Ready again", "ExternalArtifact", "prod", "prod", lambda thing: condition(thing)["status"] == "True")
 
 
 def condition(thing):

@@ -5,7 +5,7 @@
 //! ```text
 //! reach      a tree, a Kustomization -> how each file is reached, and which object each encrypted document becomes
 //! artifact   a tree -> the same tree; each encrypted document opened, judged, and encrypted to regent alone, or a stub
-//! reached    of an artifact only what its Kustomization reaches, under the names that the handover knows
+//! reached    of a root what the Kustomization makes of it: which files become objects, and where
 //! bound      whom a wrapped data key is for: authority, epoch, namespace, Kustomization
 //! release    a request for a data key -> leave to unwrap it, or one plain sentence
 //! ```

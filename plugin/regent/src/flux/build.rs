@@ -85,7 +85,15 @@ impl Build<'_> {
         let position = position.ok_or(Failure::Bug)?;
         let rule = self.loaded.rule(position);
         let limits = Limits { document: self.loaded.config.limits.document, ..Limits::default() };
-        let gathered = self.tree.gathered(&rule.bootstrap, limits.document, self.label)?;
+        let mut gathered = self.tree.gathered(&rule.bootstrap, limits.document, self.label)?;
+        let root = rule.bootstrap.parent();
+        let reach = reach::reach(
+            &self.tree.whole(limits.document),
+            &self.kustomization.path,
+            &self.kustomization.overrides,
+            &limits,
+        );
+        gathered.files = gathered.files.built_as(reached::listing(&reach, root.as_ref())?);
         let missing = || Failure::World {
             what: "find",
             name: rule.bootstrap.to_string(),
@@ -122,14 +130,6 @@ impl Build<'_> {
             bound: &bound,
             endpoint: &self.loaded.config.flux.endpoint,
         })?;
-        let reach = reach::reach(
-            &self.tree.whole(limits.document),
-            &self.kustomization.path,
-            &self.kustomization.overrides,
-            &limits,
-        );
-        let root = rule.bootstrap.parent();
-        let artifact = reached::only(artifact, &reach, root.as_ref(), &bootstrap)?;
         let changes = self.written(artifact.changes, root.as_ref())?;
         let packed = pack::pack(self.tree, &changes)?;
         Ok(Built {
