@@ -18,7 +18,7 @@ def begin(stage, *flags, name="prod", files=None, more=None, gates=("ExternalArt
     """The authority, Flux and regent, with a Secret `db` and a ConfigMap `settings` (and `files`) committed and applied."""
     flux = Flux(stage, *flags, gates=gates, **kwargs)
     bootstrapped = Bootstrapped(stage, flux, name, more or {})
-    flux.commit({f"{bootstrapped.root}/{path}": content for path, content in {
+    bootstrapped.first = flux.commit({f"{bootstrapped.root}/{path}": content for path, content in {
         "regent.yaml": bootstrapped.authority.bootstrap(), "db.yaml": Sealed(secret("db", value(1), name)),
         "settings.yaml": config_map("settings", name), **(files or {})}.items()})
     init.install(flux.cluster)
@@ -51,6 +51,7 @@ class Bootstrapped:
                 {"apiGroups": ["kustomize.toolkit.fluxcd.io"], "resources": ["kustomizations"], "verbs": ["get"]},
                 {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [TOKEN], "verbs": ["create", "patch"]},
                 {"apiGroups": [""], "resources": ["events"], "verbs": ["create"]},
+                {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "patch"]},
                 {"apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"]}]},
             {**rbac, "kind": "ClusterRoleBinding", "metadata": {"name": "regent-flux"}, "subjects": subjects,
              "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "regent-flux"}}])

@@ -325,9 +325,6 @@ class Kustomization(Asked):
         """What it was reconciled with, the latest first."""
         return self.status().get("history", [])
 
-    def suspend(self, yes=True):
-        self.spec(suspend=yes)
-
 
 def ready(thing):
     """The condition Ready; before there is one, it is Unknown."""

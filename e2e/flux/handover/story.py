@@ -10,14 +10,13 @@ from bootstrapped import PRUNE
 
 def story(stage):
     it = bootstrapped.begin(stage)
-    first = it.flux.commit()
-    old = it.applied(first)
+    old = it.applied(it.first)
     assert old["revision"].startswith("bootstrap@sha256:") and old["digest"].startswith("sha256:"), old
     assert it.app.inventory() == {"prod_db__Secret", "prod_settings__ConfigMap"}, it.app.inventory()
     assert it.values() == value(1)
     metadata = it.live()["metadata"]
     assert metadata["annotations"][PRUNE] == "disabled" and metadata["labels"]["regent.dev/authority"] == "prod", metadata
-    assert it.app.status()["lastAppliedOriginRevision"] == first
+    assert it.app.status()["lastAppliedOriginRevision"] == it.first
 
     second = it.change(2)
     it.applied(second)

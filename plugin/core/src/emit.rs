@@ -277,17 +277,10 @@ impl Manifest {
         placed.guarded(file, permit.object().tree.duplicate(), permit, None)
     }
 
-    /// An encrypted object whose values are ciphertext again: guarded, and closed by who knows how.
-    pub(crate) fn sealed(
-        file: &FilePath,
-        permit: &Permit<'_>,
-        placed: Placed,
-        tree: Branch,
-    ) -> Result<Self, GateProblem> {
+    /// The same object, its values ciphertext again.
+    pub(crate) fn sealed(self, tree: Branch) -> Result<Self, GateProblem> {
         gate::check_sealed(&tree)?;
-        let Placed { meta, namespace, class } = placed;
-        let identity = identity(meta, namespace);
-        Ok(Self { file: file.clone(), identity, class, content: Content::Sealed, tree, exit: permit.exit() })
+        Ok(Self { content: Content::Sealed, tree, ..self })
     }
 
     /// What stands in once Vault rules.
@@ -350,6 +343,13 @@ impl Placed {
 
 fn identity(meta: Meta, namespace: Option<String>) -> Identity {
     Identity { api_version: meta.api_version, kind: meta.kind, namespace, name: meta.name }
+}
+
+impl Identity {
+    /// Whether it is a Secret of the core group.
+    pub(crate) fn is_secret(&self) -> bool {
+        self.kind == "Secret" && !self.api_version.contains('/')
+    }
 }
 
 impl std::fmt::Display for Identity {

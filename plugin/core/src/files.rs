@@ -239,12 +239,13 @@ pub(crate) fn inputs<'a>(
     (walk.inputs, walk.errors)
 }
 
-/// Whether a kustomization of the root lists this file by its name: one lies in its folder or above.
-pub(crate) fn is_listed_by_name(files: &Files, path: &FilePath) -> bool {
+/// Whether a kustomization of the root lists this file by its name: one that is not excluded lies in its folder or above.
+pub(crate) fn is_listed_by_name(files: &Files, bootstrap: &Bootstrap, path: &FilePath) -> bool {
     let mut folder = path.parent();
     loop {
         let in_folder = folder.as_ref().map_or("", FilePath::as_str);
-        let has = |name: &&str| FilePath::parse(&joined(in_folder, name)).is_ok_and(|path| files.get(&path).is_some());
+        let counts = |path: &FilePath| files.get(path).is_some() && !bootstrap.excluded(path);
+        let has = |name: &&str| FilePath::parse(&joined(in_folder, name)).is_ok_and(|path| counts(&path));
         if kustomization::FILE_NAMES.iter().any(has) {
             return true;
         }
@@ -253,6 +254,11 @@ pub(crate) fn is_listed_by_name(files: &Files, path: &FilePath) -> bool {
             None => return false,
         }
     }
+}
+
+/// Whether a file of this name is a manifest as it stands: not encrypted as a whole, and read for nothing else.
+pub(crate) fn is_manifest(file_name: &str) -> bool {
+    matches!(Role::of(file_name), Role::Manifest(Form::Manifest(_)))
 }
 
 /// What a file is, by its name.
@@ -461,7 +467,8 @@ fn joined(folder: &str, name: &str) -> String {
     if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
 }
 
-fn is_hidden(path: &FilePath) -> bool {
+/// Whether regent never reads it: a dot-file, or one in a dot-folder.
+pub(crate) fn is_hidden(path: &FilePath) -> bool {
     path.as_str().split('/').any(|part| part.starts_with('.'))
 }
 

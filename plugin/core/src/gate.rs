@@ -26,7 +26,7 @@ pub enum GateProblem {
     #[error("it still has a `sops` block")]
     SopsBlock,
     /// A value that was encrypted stands in the clear where it has to be ciphertext.
-    #[error("`{path}` is not ciphertext any more")]
+    #[error("`{path}` was encrypted, and would stand in the clear for Flux")]
     Clear {
         /// Keys joined with `.`.
         path: String,
@@ -107,17 +107,20 @@ pub(crate) fn check(tree: &Branch) -> Result<(), GateProblem> {
     branch(tree, &mut Vec::new())
 }
 
-/// Holds back a document that is to leave as ciphertext and is not: any value that was decrypted, but for what names and
-/// routes the object, and everything below `data` and `stringData`; and one that nobody could open.
+/// Holds back a document that is to leave as ciphertext and is not: a value that was decrypted, but for what names and
+/// routes the object; of a Secret also whatever stands clear below `data` and `stringData`.
 pub(crate) fn check_sealed(tree: &Branch) -> Result<(), GateProblem> {
     if !matches!(tree.get("sops"), Some(Node::Map(_))) {
         return Err(GateProblem::Clear { path: "sops".to_owned() });
     }
+    let is_secret = tree.public_text(&["kind"]) == Some("Secret");
+    let was_closed = |leaf: &Leaf| leaf.origin == Origin::Decrypted;
     for entry in tree.entries() {
-        let clear = match entry.key.as_str() {
-            "apiVersion" | "kind" | "metadata" | "type" | "immutable" | "sops" => None,
-            "data" | "stringData" => clear_leaf(&entry.value, &entry.key, |_| true),
-            _ => clear_leaf(&entry.value, &entry.key, |leaf| leaf.origin == Origin::Decrypted),
+        let clear = match (entry.key.as_str(), &entry.value) {
+            ("apiVersion" | "kind" | "type" | "immutable", Node::Leaf(_)) | ("sops", _) => None,
+            ("metadata", Node::Map(metadata)) => clear_metadata(metadata),
+            ("data" | "stringData", value) if is_secret => clear_leaf(value, &entry.key, |_| true),
+            (_, value) => clear_leaf(value, &entry.key, was_closed),
         };
         if let Some(path) = clear {
             return Err(GateProblem::Clear { path });
@@ -125,6 +128,35 @@ pub(crate) fn check_sealed(tree: &Branch) -> Result<(), GateProblem> {
     }
     Ok(())
 }
+
+/// The path of the first decrypted leaf that is more than a name. Where the name itself was encrypted all of the document
+/// was, and labels and annotations with it; a rule that leaves the name clear and not them meant to hide them.
+fn clear_metadata(metadata: &Branch) -> Option<String> {
+    let was_closed = |leaf: &Leaf| leaf.origin == Origin::Decrypted;
+    let is_whole = matches!(metadata.get("name"), Some(Node::Leaf(leaf)) if was_closed(leaf));
+    metadata.entries().find_map(|entry| match entry.key.as_str() {
+        "name" | "namespace" => None,
+        key if is_whole && OBJECT_META.contains(&key) => None,
+        key => clear_leaf(&entry.value, &format!("metadata.{key}"), was_closed),
+    })
+}
+
+/// Further fields of Kubernetes' `ObjectMeta`. Whatever else stands in `metadata` slipped there, and may be a value.
+const OBJECT_META: [&str; 13] = [
+    "annotations",
+    "creationTimestamp",
+    "deletionGracePeriodSeconds",
+    "deletionTimestamp",
+    "finalizers",
+    "generateName",
+    "generation",
+    "labels",
+    "managedFields",
+    "ownerReferences",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+];
 
 /// The path of the first leaf that `counts` and is no ciphertext. Empty text and nothing never are.
 fn clear_leaf(node: &Node, path: &str, counts: impl Fn(&Leaf) -> bool + Copy) -> Option<String> {
@@ -209,6 +241,62 @@ mod tests {
             key("").map_err(|problem: GateProblem| problem.to_string()),
             Err::<(), _>("it holds a key that is still ciphertext".to_owned())
         );
+    }
+
+    /// An object with one field more, whose name stood so in its file.
+    fn about_to_leave(kind: &str, name: Origin, field: (&str, Node)) -> Result<(), GateProblem> {
+        let leaf = |text: &str, origin| Node::Leaf(Leaf { scalar: Scalar::Text(Plaintext::new(text.into())), origin });
+        let metadata = Branch::from_entries([("name".to_owned(), leaf("db", name))]);
+        let mut tree = Branch::from_entries([
+            ("kind".to_owned(), Node::text(kind)),
+            ("metadata".to_owned(), Node::Map(metadata)),
+            ("sops".to_owned(), Node::Map(Branch::default())),
+        ]);
+        match field.0.strip_prefix("metadata.") {
+            Some(key) => crate::guard::mapping(&mut tree, "metadata").set(key, field.1),
+            None => tree.set(field.0, field.1),
+        }
+        check_sealed(&tree)
+    }
+
+    fn decrypted(key: &str) -> Node {
+        let scalar = Scalar::Text(Plaintext::new("value".into()));
+        let leaf = Node::Leaf(Leaf { scalar, origin: Origin::Decrypted });
+        Node::Map(Branch::from_entries([(key.to_owned(), leaf)]))
+    }
+
+    fn clear(path: &str) -> Result<(), GateProblem> {
+        Err(GateProblem::Clear { path: path.to_owned() })
+    }
+
+    #[test]
+    fn what_is_to_leave_as_ciphertext_shows_no_value() {
+        let text = || Node::Map(Branch::from_entries([("k".to_owned(), Node::text("clear"))]));
+        let sealed = || {
+            let value = Node::text("ENC[AES256_GCM,data:QUJD,iv:QUJD,tag:QUJD,type:str]");
+            Node::Map(Branch::from_entries([("k".to_owned(), value), ("empty".to_owned(), Node::text(""))]))
+        };
+        for kind in ["Secret", "ConfigMap"] {
+            for field in ["data", "stringData", "spec", "type", "immutable"] {
+                let left = about_to_leave(kind, Origin::Clear, (field, decrypted("k")));
+                assert_eq!(left, clear(&format!("{field}.k")), "{kind}");
+                assert_eq!(about_to_leave(kind, Origin::Clear, (field, sealed())), Ok(()));
+            }
+        }
+        // All of a Secret's data is ciphertext; of another kind what stands clear in Git may stay so.
+        assert_eq!(about_to_leave("Secret", Origin::Clear, ("data", text())), clear("data.k"));
+        assert_eq!(about_to_leave("ConfigMap", Origin::Clear, ("data", text())), Ok(()));
+        assert_eq!(check_sealed(&Branch::default()), clear("sops"));
+    }
+
+    #[test]
+    fn of_metadata_that_was_encrypted_only_what_names_the_object_shows() {
+        let of = |name, field| about_to_leave("Secret", name, (field, decrypted("k")));
+        assert_eq!(of(Origin::Clear, "metadata.annotations"), clear("metadata.annotations.k"));
+        assert_eq!(of(Origin::Clear, "metadata.labels"), clear("metadata.labels.k"));
+        assert_eq!(of(Origin::Decrypted, "metadata.annotations"), Ok(()));
+        assert_eq!(of(Origin::Decrypted, "metadata.labels"), Ok(()));
+        assert_eq!(of(Origin::Decrypted, "metadata.password"), clear("metadata.password.k"));
     }
 
     #[test]

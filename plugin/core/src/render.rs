@@ -273,7 +273,7 @@ fn copies_of(request: &Request<'_>, scope: &Scope<'_>, input: &Input<'_>) -> Res
 
 /// Whatever a front door would not apply is not handed over either, so a copy is made from the manifest.
 fn copy(request: &Request<'_>, scope: &Scope<'_>, input: &Input<'_>, object: &Object) -> Result<Option<Copy>, Problem> {
-    let manifest = value(request, scope, input, object)?;
+    let manifest = value(request.ruling, scope, input, object)?;
     if manifest.class() == Class::Plain {
         return Ok(None);
     }
@@ -470,14 +470,20 @@ pub(crate) fn opened(
 /// The manifests of one file while Git rules, or while nobody was asked.
 fn values(request: &Request<'_>, scope: &Scope<'_>, input: &Input<'_>) -> Result<Vec<Manifest>, Problem> {
     let objects = opened(input, request.bootstrap, request.keys, request.limits).map_err(at_file)?;
-    objects.into_iter().map(|object| value(request, scope, input, &object?)).collect()
+    objects.into_iter().map(|object| value(request.ruling, scope, input, &object?)).collect()
 }
 
-fn value(request: &Request<'_>, scope: &Scope<'_>, input: &Input<'_>, object: &Object) -> Result<Manifest, Problem> {
+/// Judges one object that is clear or opened: its manifest with all its values.
+pub(crate) fn value(
+    ruling: &Ruling,
+    scope: &Scope<'_>,
+    input: &Input<'_>,
+    object: &Object,
+) -> Result<Manifest, Problem> {
     let meta = named(object)?;
     let namespace = scope.namespace(object, &meta, input.namespace.as_deref())?;
     let class = scope.class(object, &meta, namespace.as_deref())?;
-    let permit = gate::admit(object, request.ruling);
+    let permit = gate::admit(object, ruling);
     let permit = permit.map_err(|problem| object.problem(problem))?;
     let manifest = match class {
         Class::Plain => {
@@ -693,12 +699,12 @@ fn writes_namespace(meta: &Meta, input: &Input<'_>) -> bool {
 }
 
 /// The name of an object that was read whole.
-pub(crate) fn named(object: &Object) -> Result<Meta, Problem> {
+fn named(object: &Object) -> Result<Meta, Problem> {
     let missing = DocumentProblem::NotAnObject { field: "metadata.name", line: object.line };
     object.meta()?.ok_or_else(|| object.problem(missing))
 }
 
-pub(crate) fn first(object: &Object, problems: Vec<(u32, SecretProblem)>) -> Problem {
+fn first(object: &Object, problems: Vec<(u32, SecretProblem)>) -> Problem {
     let first = problems.into_iter().next();
     let (line, problem) = first.unwrap_or((object.line, SecretProblem::ApiVersion));
     Problem { line, problem: problem.into() }

@@ -6,53 +6,20 @@
     reason = "the cases are files, and a test may look at bytes"
 )]
 
-use regent_core::authority::{self, Assumption, Place, Ruling};
-use regent_core::bootstrap::Bootstrap;
+mod cases;
+
+use cases::{ALL, Asked, Case, case, cases, file_paths, gather, holds_canary, insert, json_lines, keys, settled};
+use regent_core::authority::Ruling;
 use regent_core::emit::{ChangeKind, Content as Held, Encoding, Manifest};
-use regent_core::evidence::{
-    AuthorityWitness, DocumentList, Evidence, Holder, Holds, ListedClass, ListedDocument, Mirror, Reading,
-    WitnessedVault,
-};
+use regent_core::evidence::{AuthorityWitness, DocumentList, ListedClass, ListedDocument, Reading};
 use regent_core::files::{Content, Files, wanted};
 use regent_core::lint::{self, Finding, Rule, Severity};
-use regent_core::name::{FilePath, HandoverId, SecretName};
+use regent_core::name::{FilePath, SecretName};
 use regent_core::render::{self, Door, Request};
 use regent_core::{DocumentProblem, Refusal};
 use regent_sops::{Keyring, Limits, Plaintext};
 use serde::Deserialize as _;
 use serde_json::Value;
-use std::path::{Path, PathBuf};
-
-const CANARY: &str = "canary-";
-
-struct Case {
-    folder: PathBuf,
-    files: Files,
-    bootstrap: Bootstrap,
-    namespaces: Vec<String>,
-    /// The folder of the root that is asked for.
-    asked_for: Option<FilePath>,
-}
-
-/// Who is asked.
-#[derive(Clone, Copy)]
-enum Asked {
-    Git,
-    Nobody,
-    Vault(Door),
-    Settled(Door),
-    Unreadable,
-}
-
-const ALL: [Asked; 7] = [
-    Asked::Git,
-    Asked::Nobody,
-    Asked::Vault(Door::ArgoCd),
-    Asked::Vault(Door::Flux),
-    Asked::Settled(Door::ArgoCd),
-    Asked::Settled(Door::Flux),
-    Asked::Unreadable,
-];
 
 #[test]
 fn git_rules_and_values_are_rendered() {
@@ -210,10 +177,6 @@ fn a_commit_moves_no_delivery() {
     case.bootstrap.vault.as_mut().unwrap().prefix = "bootstrap/other".to_owned();
     let ruling = case.vault(DocumentList::Readable(case.handed_over())).settled_by(&settled(Reading::Present(witness)));
     assert_eq!(case.render_by(&ruling, Door::ArgoCd, &Keyring::default()).map(json_lines), before);
-}
-
-fn settled(authority: Reading<AuthorityWitness>) -> Evidence {
-    Evidence { authority, settled: Reading::Present(()), ..Evidence::none() }
 }
 
 #[test]
@@ -525,11 +488,6 @@ fn shown(manifests: Vec<Manifest>, asked: Asked) -> Vec<Value> {
     }
 }
 
-fn json_lines(manifests: Vec<Manifest>) -> Vec<Value> {
-    let bytes = manifests.into_iter().map(|manifest| manifest.into_bytes(Encoding::Json).unwrap());
-    bytes.map(|bytes| serde_json::from_slice(bytes.expose()).unwrap()).collect()
-}
-
 fn text_of(preview: &Plaintext) -> String {
     String::from_utf8(preview.expose().to_vec()).unwrap()
 }
@@ -545,78 +503,7 @@ fn line(finding: &Finding) -> String {
     format!("{file}{at} {} {}", finding.severity.name(), finding.rule.id())
 }
 
-fn holds_canary(text: &str) -> bool {
-    // `canary-` in base64 begins so.
-    text.contains(CANARY) || text.contains("Y2FuYXJ5L")
-}
-
 impl Case {
-    fn name(&self) -> String {
-        self.folder.file_name().unwrap().to_string_lossy().into_owned()
-    }
-
-    fn render(&self, asked: Asked) -> Result<Vec<Manifest>, Refusal> {
-        self.render_with(asked, &keys())
-    }
-
-    fn render_with(&self, asked: Asked, keys: &Keyring) -> Result<Vec<Manifest>, Refusal> {
-        let list = || DocumentList::Readable(self.handed_over());
-        let (ruling, door) = match asked {
-            Asked::Git => {
-                let place = Place::default();
-                (Ruling::assume(Assumption::Git, Some(&self.bootstrap), &place, None).unwrap(), Door::ArgoCd)
-            }
-            Asked::Nobody => (Ruling::unasked(), Door::ArgoCd),
-            Asked::Vault(door) => (self.vault(list()), door),
-            Asked::Settled(door) => (self.vault(list()).settled_by(&settled(Reading::Present(self.witness()))), door),
-            // Without a list nothing is known of what was handed over, settled or not.
-            Asked::Unreadable => {
-                let ruling = self.vault(DocumentList::Unreadable);
-                (ruling.settled_by(&settled(Reading::Present(self.witness()))), Door::ArgoCd)
-            }
-        };
-        self.render_by(&ruling, door, keys)
-    }
-
-    fn render_by(&self, ruling: &Ruling, door: Door, keys: &Keyring) -> Result<Vec<Manifest>, Refusal> {
-        render::render(&Request {
-            files: &self.files,
-            folder: self.asked_for.as_ref(),
-            bootstrap: Some(&self.bootstrap),
-            ruling,
-            keys: keys.into(),
-            namespaces: &self.namespaces,
-            limits: &Limits::default(),
-            door,
-        })
-    }
-
-    fn vault(&self, documents: DocumentList) -> Ruling {
-        let holder = Holder::Vault { epoch: self.bootstrap.epoch, handover: handover(), mirror: Mirror::Complete };
-        authority::rule(&self.bootstrap, &Place::default(), &holder, documents).unwrap()
-    }
-
-    /// The Authority, with the place that `regent.yaml` names.
-    fn witness(&self) -> AuthorityWitness {
-        let vault = self.bootstrap.vault.as_ref().map(|vault| WitnessedVault {
-            address: vault.address.clone(),
-            namespace: vault.namespace.clone(),
-            mount: vault.mount.clone(),
-            prefix: vault.prefix.clone(),
-        });
-        AuthorityWitness {
-            name: self.bootstrap.name.clone(),
-            holds: Holds::Vault(handover()),
-            epoch: self.bootstrap.epoch,
-            supersedes: None,
-            root: None,
-            vault,
-            clusters: None,
-            no_vault_yet: false,
-            record: None,
-        }
-    }
-
     fn lint(&self, keys: &Keyring) -> Vec<Finding> {
         lint::lint(&lint::Request {
             files: &self.files,
@@ -626,80 +513,4 @@ impl Case {
             limits: &Limits::default(),
         })
     }
-
-    fn handed_over(&self) -> Vec<ListedDocument> {
-        let Ok(text) = std::fs::read_to_string(self.folder.join("handed-over.yaml")) else { return Vec::new() };
-        let entries: Vec<Value> = yaml_serde::from_str(&text).unwrap();
-        let entry = |value: &Value| {
-            let field = |name: &str| value[name].as_str().unwrap().to_owned();
-            ListedDocument {
-                path: FilePath::parse(&field("path")).unwrap(),
-                name: SecretName::parse(&field("name")).unwrap(),
-                kind: field("kind"),
-                class: if field("class") == "permanent" { ListedClass::Permanent } else { ListedClass::Handover },
-                blob: "0".repeat(40),
-            }
-        };
-        entries.iter().map(entry).collect()
-    }
-}
-
-fn handover() -> HandoverId {
-    HandoverId::parse("6b4e0a0e-7d0a-4b4e-9d3b-0d5a3f6f4a11").unwrap()
-}
-
-fn cases() -> Vec<Case> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/render");
-    let mut names: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    names.sort();
-    names.into_iter().filter(|path| path.is_dir()).map(|path| load(&path)).collect()
-}
-
-fn case(name: &str) -> Case {
-    load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/render").join(name))
-}
-
-fn load(folder: &Path) -> Case {
-    let root = folder.join("root");
-    let mut files = Files::default();
-    for path in file_paths(&root) {
-        gather(&root, &path, &mut files);
-    }
-    let own = FilePath::parse(Bootstrap::FILE_NAME).unwrap();
-    let Some(Content::Bytes(bytes)) = files.get(&own) else { panic!("{} has no regent.yaml", folder.display()) };
-    let bootstrap = Bootstrap::parse(&own, bytes).unwrap();
-    let namespaces = std::fs::read_to_string(folder.join("namespaces")).unwrap_or_else(|_| "*".to_owned());
-    let namespaces = namespaces.lines().map(str::to_owned).collect();
-    let asked_for = std::fs::read_to_string(folder.join("folder")).ok();
-    let asked_for = asked_for.map(|path| FilePath::parse(path.trim_end()).unwrap());
-    Case { folder: folder.to_owned(), files, bootstrap, namespaces, asked_for }
-}
-
-/// What a source does: a file that is not wanted is not read.
-fn gather(root: &Path, path: &Path, files: &mut Files) {
-    let relative = path.strip_prefix(root).unwrap().to_str().unwrap();
-    let is_wanted = wanted(path.file_name().unwrap().to_str().unwrap());
-    let content = if is_wanted { Content::Bytes(std::fs::read(path).unwrap()) } else { Content::NotRead };
-    insert(files, relative, content);
-}
-
-fn insert(files: &mut Files, path: &str, content: Content) {
-    assert!(files.insert(FilePath::parse(path).unwrap(), content));
-}
-
-fn file_paths(folder: &Path) -> Vec<PathBuf> {
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() { paths.extend(file_paths(&path)) } else { paths.push(path) }
-    }
-    paths.sort();
-    paths
-}
-
-fn keys() -> Keyring {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/render/key.txt");
-    let mut keyring = Keyring::default();
-    keyring.load("key.txt", &std::fs::read(path).unwrap(), &[]).unwrap();
-    keyring
 }

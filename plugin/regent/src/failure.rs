@@ -2,10 +2,12 @@
 
 use crate::cluster::ClusterError;
 use crate::command::{HandoverStop, ImportStop, JobStop};
+use crate::flux::endpoint::{LoginProblem, Unanswered};
 use crate::source::git::{RemoteProblem, SignatureProblem};
 use crate::source::tar::UploadProblem;
 use regent_core::authority::{AuthorityRefusal, Rule};
 use regent_core::files::{FileProblem, FilesError};
+use regent_core::flux::release::Withheld;
 use regent_core::handover::decide::{Stop, StopKind};
 use regent_core::handover::plan::PlanRefusal;
 use regent_core::import::ImportRefusal;
@@ -298,6 +300,8 @@ pub(crate) enum Code {
     Request,
     Upload,
     NotUploaded,
+    Release,
+    Token,
     Store,
     Cluster,
     Forbidden,
@@ -838,6 +842,71 @@ fn of_ciphertext(error: &regent_sops::Error) -> (Code, Exit) {
     }
 }
 
+/// What leaves through Flux' endpoint. kustomize-controller asks again only where the status is 503.
+impl Unanswered {
+    /// The stable name.
+    pub(crate) fn code(&self) -> Code {
+        self.verdict().0
+    }
+
+    /// The status.
+    pub(crate) fn http(&self) -> http::StatusCode {
+        self.verdict().1
+    }
+
+    /// Code and sentence in one line of less than 200 characters.
+    pub(crate) fn line(&self) -> String {
+        const LONGEST: usize = 199;
+        let head = format!("regent[{}]: ", self.code().entry().name);
+        let sentence = shortened(&one_line(&self.to_string()), LONGEST - head.chars().count());
+        head + &sentence
+    }
+
+    /// The one match: code and status of everything that gets nothing.
+    fn verdict(&self) -> (Code, http::StatusCode) {
+        use http::StatusCode as Http;
+        match self {
+            Self::Withheld(withheld) => of_withheld(withheld),
+            Self::VaultNamespace | Self::Wrapped(_) => (Code::Release, Http::FORBIDDEN),
+            Self::NoKeys(_) => (Code::Identity, Http::FORBIDDEN),
+            Self::NoConfig => (Code::Config, Http::FORBIDDEN),
+            Self::Stranger
+            | Self::Login(
+                LoginProblem::NotAuthentic { .. }
+                | LoginProblem::OtherRole
+                | LoginProblem::Controller
+                | LoginProblem::NotConfigured { .. }
+                | LoginProblem::NoCluster,
+            ) => (Code::Token, Http::FORBIDDEN),
+            Self::Login(LoginProblem::NotAllowed) => (Code::Forbidden, Http::FORBIDDEN),
+            Self::NoReview => (Code::Cluster, Http::SERVICE_UNAVAILABLE),
+            Self::Late => (Code::Late, Http::SERVICE_UNAVAILABLE),
+            Self::NoDataKey | Self::Body(_) | Self::CutOff => (Code::Request, Http::BAD_REQUEST),
+            Self::TooLarge(_) => (Code::Request, Http::PAYLOAD_TOO_LARGE),
+            Self::NoRoute => (Code::Request, Http::NOT_FOUND),
+            Self::Method => (Code::Request, Http::METHOD_NOT_ALLOWED),
+        }
+    }
+}
+
+fn of_withheld(withheld: &Withheld) -> (Code, http::StatusCode) {
+    let code = match withheld {
+        Withheld::Unreadable { .. } => Code::P1,
+        Withheld::VaultRules { .. }
+        | Withheld::NobodyRules { .. }
+        | Withheld::OtherEpoch { .. }
+        | Withheld::NotOurs
+        | Withheld::OtherAuthority { .. }
+        | Withheld::OtherNamespace { .. }
+        | Withheld::OtherKey { .. }
+        | Withheld::NoName
+        | Withheld::NotConfigured { .. } => Code::Release,
+    };
+    let status =
+        if withheld.is_passing() { http::StatusCode::SERVICE_UNAVAILABLE } else { http::StatusCode::FORBIDDEN };
+    (code, status)
+}
+
 impl Code {
     const COUNT: usize = Self::Bug as usize + 1;
     /// Every code, in the order of the catalogue.
@@ -857,6 +926,8 @@ impl Code {
         Self::Request,
         Self::Upload,
         Self::NotUploaded,
+        Self::Release,
+        Self::Token,
         Self::Store,
         Self::Cluster,
         Self::Forbidden,
@@ -1040,6 +1111,22 @@ impl Code {
                 why: "With `--plugin-use-manifest-generate-paths` Argo CD sends only the folders that the Application's \
                       annotation names. Without regent.yaml nothing tells which authority rules.",
                 way_out: "add regent.yaml's folder to the annotation `argocd.argoproj.io/manifest-generate-paths`",
+            },
+            Self::Release => Entry {
+                name: "release",
+                exits: &[Exit::Refused],
+                meaning: "kustomize-controller asked for a data key that it does not get",
+                why: "A data key is given back only while Git rules, and only for the Kustomization that its document was made \
+                      for. kustomize-controller then applies nothing and prunes nothing.",
+                way_out: "do what the sentence says; after a handover the next artifact holds stubs, which need no key",
+            },
+            Self::Token => Entry {
+                name: "token",
+                exits: &[Exit::Refused],
+                meaning: "who asks for a data key has no token for it, or no such key exists",
+                why: "Whoever cannot prove a namespace learns nothing of what is there. A token is a namespace's, and a new \
+                      epoch has new ones.",
+                way_out: "name the Secret that regent fills in `decryption.secretRef`, or an account of the same namespace",
             },
             Self::Store => Entry {
                 name: "store",
@@ -1583,7 +1670,7 @@ mod tests {
             Failure::Store { folder: "/s".to_owned(), problem: "a\nb".to_owned() },
         ];
         for failure in failures {
-            let line = failure.line("kubectl -n argocd annotate app NAME argocd.argoproj.io/refresh=hard");
+            let line = failure.line(Some("kubectl -n argocd annotate app NAME argocd.argoproj.io/refresh=hard"));
             assert!(line.chars().count() < 200 && !line.contains('\n'), "{line}");
             assert!(line.starts_with("regent[") && line.contains("]: ") && line.contains("; "), "{line}");
         }

@@ -7,11 +7,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use regent_core::Refusal;
+use regent_core::name::AuthorityName;
 use regent_core::rules::{Asked, RegentConfig, Rule};
-use regent_sops::{DataKeys, Keyring};
+use regent_sops::{DataKeys, Keyring, WrappingKeys};
 use sha2::{Digest as _, Sha256};
 
 use crate::failure::Failure;
@@ -38,6 +39,8 @@ pub(crate) struct Loaded {
     demo: bool,
     /// Each rule's identities, or why they cannot be used.
     keyrings: Vec<Result<Arc<Keyring>, Failure>>,
+    /// Each rule's wrapping keys, once somebody asked for them.
+    wrapping_keys: Vec<OnceLock<WrappingKeys>>,
 }
 
 impl Loaded {
@@ -47,8 +50,9 @@ impl Loaded {
         let config = config::load(&origin.file)?;
         let store = config::store_in(&origin.file, &config.store);
         let keyrings = config.rules.iter().map(|rule| keys::exactly(&identities(origin, rule)).map(Arc::new)).collect();
+        let wrapping_keys = config.rules.iter().map(|_| OnceLock::new()).collect();
         let generation = GENERATION.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { config, generation, store, demo: origin.demo, keyrings })
+        Ok(Self { config, generation, store, demo: origin.demo, keyrings, wrapping_keys })
     }
 
     /// The authority store. Asked each time, because what a server may write can change under it.
@@ -73,6 +77,13 @@ impl Loaded {
     /// The identities of the rule at a position.
     pub(crate) fn keyring(&self, position: usize) -> Result<&Keyring, Failure> {
         self.keyrings[position].as_deref().map_err(Failure::clone)
+    }
+
+    /// The wrapping keys of an authority: of the first rule that speaks for it, whoever wraps and whoever unwraps.
+    pub(crate) fn wrapping_keys(&self, authority: &AuthorityName) -> Result<&WrappingKeys, Failure> {
+        let position = self.config.rules.iter().position(|rule| rule.authority == *authority).ok_or(Failure::Bug)?;
+        let keyring = self.keyring(position)?;
+        Ok(self.wrapping_keys[position].get_or_init(|| keyring.wrapping_keys()))
     }
 
     /// Gives each rule whose identities cannot be used those of the same rule before, and tells what is wrong.

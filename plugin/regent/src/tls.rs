@@ -1,5 +1,6 @@
 //! TLS as a client, the same for every server that regent asks by itself: who vouches for its certificate, and which one
-//! regent shows. Versions and ciphers are rustls' own, and a certificate is always verified.
+//! regent shows. And as a server, for whoever sends or is sent secrets. Versions and ciphers are rustls' own, and a
+//! server's certificate is always verified.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -7,7 +8,8 @@ use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::server::NoServerSessionStorage;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use zeroize::Zeroizing;
 
 use crate::config;
@@ -26,7 +28,7 @@ pub(crate) enum Roots {
     System,
 }
 
-/// Files with a client's certificate chain and its key.
+/// Files with a certificate chain and its key.
 #[derive(Clone, Copy)]
 pub(crate) struct Identity<'a> {
     pub(crate) certificate: &'a Path,
@@ -45,15 +47,38 @@ pub(crate) fn client(roots: &Roots, identity: Option<Identity<'_>>) -> Result<Cl
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let builder = builder.map_err(|error| unusable("TLS", innermost(&error)))?.with_root_certificates(store(roots)?);
-    let Some(Identity { certificate, key }) = identity else { return Ok(builder.with_no_client_auth()) };
-    let name = certificate.display().to_string();
-    let bytes = config::read_bounded(certificate, MAX_PEM_BYTES)?;
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-    let chain = chain.map_err(|error| unusable(&name, innermost(&error)))?;
-    let bytes = Zeroizing::new(config::read_bounded(key, MAX_PEM_BYTES)?);
-    let key_name = key.display().to_string();
-    let key = PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| unusable(&key_name, innermost(&error)))?;
+    let Some(identity) = identity else { return Ok(builder.with_no_client_auth()) };
+    let name = identity.certificate.display().to_string();
+    let (chain, key) = identity.read()?;
     builder.with_client_auth_cert(chain, key).map_err(|error| unusable(&name, innermost(&error)))
+}
+
+/// A server's TLS. Nobody resumes a session: kustomize-controller makes a client of its own for each document, and a ticket
+/// that nobody comes back with costs as much as the rest of the answer.
+pub(crate) fn server(identity: Identity<'_>, protocols: &[&str]) -> Result<ServerConfig, Failure> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = builder.map_err(|error| unusable("TLS", innermost(&error)))?.with_no_client_auth();
+    let name = identity.certificate.display().to_string();
+    let (chain, key) = identity.read()?;
+    let mut server = builder.with_single_cert(chain, key).map_err(|error| unusable(&name, innermost(&error)))?;
+    server.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    server.session_storage = Arc::new(NoServerSessionStorage {});
+    server.send_tls13_tickets = 0;
+    Ok(server)
+}
+
+impl Identity<'_> {
+    fn read(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), Failure> {
+        let name = self.certificate.display().to_string();
+        let bytes = config::read_bounded(self.certificate, MAX_PEM_BYTES)?;
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+        let chain = chain.map_err(|error| unusable(&name, innermost(&error)))?;
+        let bytes = Zeroizing::new(config::read_bounded(self.key, MAX_PEM_BYTES)?);
+        let name = self.key.display().to_string();
+        let key = PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| unusable(&name, innermost(&error)))?;
+        Ok((chain, key))
+    }
 }
 
 fn store(roots: &Roots) -> Result<RootCertStore, Failure> {
@@ -94,7 +119,7 @@ fn filled(
 }
 
 /// Largest file of certificates, in bytes; the system's own has a few hundred KiB.
-const MAX_PEM_BYTES: u64 = 4 << 20;
+pub(crate) const MAX_PEM_BYTES: u64 = 4 << 20;
 
 fn unusable(name: &str, reason: String) -> Failure {
     Failure::World { what: "use", name: name.to_owned(), reason }

@@ -200,7 +200,8 @@ impl Keyring {
     }
 
     /// A wrapping key for each identity whose secret is known here: age keys, SSH keys, and of an OpenPGP certificate
-    /// each secret key that can decrypt. Plugins give none, and neither does an SSH key that a passphrase locks.
+    /// each secret key that can decrypt. Plugins give none, and neither does an SSH key that is locked with another
+    /// cipher than `ssh-keygen` takes by itself.
     pub fn wrapping_keys(&self) -> WrappingKeys {
         let age = self.age.iter().filter_map(age::Native::root);
         WrappingKeys::of(age.chain(self.pgp.iter().flat_map(pgp::Certificate::roots)))

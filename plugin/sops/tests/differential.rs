@@ -147,7 +147,7 @@ fn sops_opens_what_regent_gives_back_to_ciphertext() {
     let tally = tally.into_inner().unwrap();
     println!("{tally}");
     assert!(tally.wrong.is_empty(), "{} disagreements:\n{}", tally.wrong.len(), tally.wrong.join("\n\n"));
-    assert!(tally.repointed > cases && tally.sealed > cases, "too few documents were given back");
+    assert!(tally.repointed * 2 > cases && tally.sealed * 2 > cases, "too few documents were given back");
     assert!(transit.answered() >= tally.repointed + tally.sealed, "sops did not ask for each data key");
 }
 
@@ -180,7 +180,7 @@ fn sops_opens_the_corpus_that_regent_gives_back_to_ciphertext() {
         ("deployment-by-fields", manifest(DEPLOYMENT), Selection::of_fields(&deployment)),
     ] {
         let expected = document.to_json_line().unwrap();
-        let key = returning.wrapping.data_key(name.as_bytes(), expected.expose()).unwrap();
+        let key = returning.wrapping.data_key(name.as_bytes(), &expected).unwrap();
         let sealed = returning.give(name, &key, |stanza| selection.seal(&document, &key, stanza));
         returning.open(sealed, &Json::lines(expected.expose()), name, |tally| &mut tally.sealed);
     }
@@ -255,14 +255,14 @@ impl Returning<'_> {
             return self.refused("not opened in the first place");
         };
         for (sealed, opened) in documents.iter().zip(opened.documents()) {
-            let Ok(expected) = opened.to_json_line() else {
+            let Ok(content) = opened.to_json_line() else {
                 self.refused("no JSON holds it");
                 continue;
             };
-            let expected = Json::lines(expected.expose());
+            let expected = Json::lines(content.expose());
             let given = self.give(name, &data_key, |stanza| selection.repoint(sealed, &data_key, stanza));
             self.open(given, &expected, which, |tally| &mut tally.repointed);
-            let fresh = self.wrapping.data_key(name.as_bytes(), file).unwrap();
+            let fresh = self.wrapping.data_key(name.as_bytes(), &content).unwrap();
             let given = self.give(name, &fresh, |stanza| selection.seal(opened, &fresh, stanza));
             self.open(given, &expected, which, |tally| &mut tally.sealed);
         }

@@ -3,30 +3,34 @@
 //! ```text
 //! while Git rules    an encrypted document is opened, judged as for any front door, guarded, and encrypted to regent alone
 //! once Vault rules   it is a stub, and beside it, once settled, what `after:` says; nothing is opened
-//! in every phase     `regent.yaml` is left out, and whatever has no encrypted document stays to the byte
+//! in every phase     `regent.yaml` and what regent does not look at is left out; a file without encrypted documents stays
+//!                    to the byte
 //! ```
 //! kustomize-controller never checks a MAC, so it is checked here, and kind, name and namespace are judged here: what asks
 //! for the data key later says none of them. A document stays as it stands in Git as far as its own rule allows (its
 //! ciphertext, its rule); where the controller could not read it so (a list, a rule over comments, encrypted metadata, a
 //! file encrypted as a whole) it is encrypted anew. Everything is a function of the input: no clock, nothing random.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
-use regent_sops::{Branch, DataKey, Document, Limits, Node, Opener, Selection, Stanza, WrappingKeys, envelope};
+use regent_sops::{
+    Branch, DataKey, Document, Leaf, Limits, Node, Opener, Origin, Scalar, Selection, Stanza, WrappingKeys, envelope,
+};
 
 use crate::authority::{Mode, Ruling};
 use crate::bootstrap::Bootstrap;
-use crate::emit::{Content, Manifest, Placed};
+use crate::emit::{Content, Identity, Manifest};
 use crate::files::{self, Files, Form, Input};
 use crate::flux::bound::{self, Bound};
-use crate::gate::{self, Permit};
+use crate::gate;
 use crate::guard;
+use crate::kustomization;
 use crate::name::FilePath;
-use crate::object::{Meta, Object, Problem, View, objects};
+use crate::object::{Object, Problem, View, objects};
 use crate::refusal::{DocumentProblem, Refusal};
-use crate::render::{self, Class, Door, Scope, at_file, named, refusal};
-use crate::secret::{self, SecretProblem};
+use crate::render::{self, Class, Door, Scope, at_file, refusal};
+use crate::secret::SecretProblem;
 
 /// Everything an artifact is a function of, beside what the repository holds outside the root.
 pub struct Request<'a> {
@@ -54,7 +58,7 @@ pub struct Request<'a> {
 pub struct Artifact {
     /// What the artifact holds of Secrets.
     pub phase: Phase,
-    /// Every other file of the root stays as it is.
+    /// Every other file of the root stays as it is, unless it was not read and [`is_encrypted`].
     pub changes: BTreeMap<FilePath, Change>,
 }
 
@@ -88,35 +92,54 @@ pub enum Change {
 /// Builds it: every change, or one refusal (the first by file order).
 ///
 /// # Errors
-/// Whatever [`render::render`] refuses; where Git rules and no wrapping key could be derived, [`Refusal::NoWrappingKey`].
+/// Whatever [`render::render`] refuses; where Git rules and no wrapping key could be derived, [`Refusal::NoWrappingKey`];
+/// [`DocumentProblem::NameTaken`] where two files of the artifact would have one name.
 pub fn artifact(request: &Request<'_>) -> Result<Artifact, Refusal> {
+    let (inputs, errors) = files::inputs(request.files, None, Some(request.bootstrap), request.limits);
+    if let Some(error) = errors.into_iter().next() {
+        return Err(error.into());
+    }
     let (phase, written) = match request.ruling.mode() {
-        Mode::Values => (Phase::Bootstrap, sealed(request)?),
-        Mode::Stubs(_) => (Phase::Handover, stubs(request)?),
+        Mode::Values => (Phase::Bootstrap, sealed(request, &inputs)?),
+        Mode::Stubs(_) => (Phase::Handover, stubs(request, &inputs)?),
         Mode::Unasked => return Err(Refusal::Unasked),
     };
     let mut changes = BTreeMap::new();
     for (path, manifests) in written {
-        let name = artifact_name(request.files, &path)
-            .ok_or_else(|| Refusal::Document { file: path.clone(), problem: DocumentProblem::NameTaken })?;
+        let name = artifact_name(request, &path).filter(|name| !changes.contains_key(name));
+        let taken = || Refusal::Document { file: path.clone(), problem: DocumentProblem::NameTaken };
+        let name = name.ok_or_else(taken)?;
         if name != path {
             changes.insert(path, Change::Remove);
         }
         changes.insert(name, Change::Write(manifests));
     }
-    if let Ok(own) = FilePath::parse(Bootstrap::FILE_NAME) {
-        // kustomize-controller would take it for an object where no kustomization lists files.
-        changes.insert(own, Change::Remove);
-    }
-    for (path, _) in request.files.iter().filter(|(path, _)| request.bootstrap.excluded(path)) {
-        // What regent does not look at, the controller must not meet: it may be encrypted to others.
-        changes.entry(path.clone()).or_insert(Change::Remove);
+    let judged: HashSet<&FilePath> = inputs.iter().map(|input| input.path).collect();
+    for (path, content) in request.files.iter().filter(|(path, _)| !judged.contains(path)) {
+        let is_ours = path.as_str() == Bootstrap::FILE_NAME;
+        let is_passed_over = files::is_hidden(path) || request.bootstrap.excluded(path);
+        if is_ours || is_passed_over || is_unjudged(path, content) {
+            changes.entry(path.clone()).or_insert(Change::Remove);
+        }
     }
     Ok(Artifact { phase, changes })
 }
 
+/// What regent does not look at, the controller must not meet: it looks at hidden files too, and what is encrypted there
+/// may be so to others. A kustomization is read by its rules.
+fn is_unjudged(path: &FilePath, content: &files::Content) -> bool {
+    let bytes: &[u8] = match content {
+        files::Content::Bytes(bytes) => bytes,
+        files::Content::TooLarge { .. }
+        | files::Content::BadLink
+        | files::Content::Special
+        | files::Content::NotRead => &[],
+    };
+    !kustomization::FILE_NAMES.contains(&path.file_name()) && is_encrypted(path, bytes)
+}
+
 /// Files of which nothing is left to say: those with stubs.
-fn stubs(request: &Request<'_>) -> Result<Vec<(FilePath, Vec<Manifest>)>, Refusal> {
+fn stubs(request: &Request<'_>, inputs: &[Input<'_>]) -> Result<Vec<(FilePath, Vec<Manifest>)>, Refusal> {
     let manifests = render::render(&render::Request {
         files: request.files,
         folder: None,
@@ -127,47 +150,51 @@ fn stubs(request: &Request<'_>) -> Result<Vec<(FilePath, Vec<Manifest>)>, Refusa
         limits: request.limits,
         door: Door::Flux,
     })?;
-    let mut files: Vec<(FilePath, Vec<Manifest>)> = Vec::new();
+    let mut of_file: HashMap<FilePath, Vec<Manifest>> = HashMap::new();
     for manifest in manifests {
-        match files.last_mut().filter(|(path, _)| path == manifest.file()) {
-            Some((_, manifests)) => manifests.push(manifest),
-            None => files.push((manifest.file().clone(), vec![manifest])),
+        of_file.entry(manifest.file().clone()).or_default().push(manifest);
+    }
+    let mut files = Vec::new();
+    for input in inputs {
+        let manifests = of_file.remove(input.path).unwrap_or_default();
+        let is_plain = manifests.iter().all(|manifest| manifest.content() == Content::Plain);
+        if !is_plain || has_block(input, request.limits) {
+            files.push((input.path.clone(), manifests));
         }
     }
-    // A file with nothing but clear documents stays to the byte.
-    files.retain(|(_, manifests)| manifests.iter().any(|manifest| manifest.content() != Content::Plain));
     Ok(files)
 }
 
+/// Whether SOPS, age or PGP wrote the file, also where nothing in it is encrypted: the controller would ask for its key.
+fn has_block(input: &Input<'_>, limits: &Limits) -> bool {
+    match input.form {
+        Form::Whole(..) => true,
+        Form::Manifest(format) => {
+            is_encrypted(input.path, input.bytes)
+                && matches!(Document::parse(input.bytes, format, limits), Ok(Document::Sealed(_)))
+        }
+    }
+}
+
 /// Files with encrypted documents, encrypted to regent.
-fn sealed(request: &Request<'_>) -> Result<Vec<(FilePath, Vec<Manifest>)>, Refusal> {
+fn sealed(request: &Request<'_>, inputs: &[Input<'_>]) -> Result<Vec<(FilePath, Vec<Manifest>)>, Refusal> {
     if request.wrapping.is_empty() {
         return Err(Refusal::NoWrappingKey);
     }
-    let (inputs, errors) = files::inputs(request.files, None, Some(request.bootstrap), request.limits);
-    if let Some(error) = errors.into_iter().next() {
-        return Err(error.into());
-    }
     let scope = Scope { bootstrap: Some(request.bootstrap), namespaces: request.namespaces };
-    let mut files = Vec::new();
-    let mut judged: Vec<Manifest> = Vec::new();
+    let mut files = Vec::with_capacity(inputs.len());
     for chunk in inputs.chunks(CHUNK) {
         if request.keys.is_stopped() {
             return Err(Refusal::Stopped);
         }
         let answers: Vec<_> = chunk.par_iter().map(|input| file(request, &scope, input)).collect();
         for (input, answer) in chunk.iter().zip(answers) {
-            let File { manifests, is_encrypted } = answer.map_err(|problem| refusal(input, problem))?;
-            if is_encrypted {
-                files.push((input.path.clone(), manifests));
-            } else {
-                judged.extend(manifests);
-            }
+            files.push((input.path, answer.map_err(|problem| refusal(input, problem))?));
         }
     }
-    let all = judged.iter().chain(files.iter().flat_map(|(_, manifests)| manifests));
-    render::unique(all)?;
-    Ok(files)
+    render::unique(files.iter().flat_map(|(_, file)| &file.manifests))?;
+    let encrypted = files.into_iter().filter(|(_, file)| file.is_encrypted);
+    Ok(encrypted.map(|(path, file)| (path.clone(), file.manifests)).collect())
 }
 
 /// Files worked on between two looks at the first refusal.
@@ -176,47 +203,54 @@ const CHUNK: usize = 512;
 /// One file's documents, judged.
 struct File {
     manifests: Vec<Manifest>,
-    /// Whether anything in it was encrypted.
+    /// Whether SOPS, age or PGP wrote it.
     is_encrypted: bool,
 }
 
 fn file(request: &Request<'_>, scope: &Scope<'_>, input: &Input<'_>) -> Result<File, Problem> {
-    let at = |problem: regent_sops::Error| at_file(problem);
-    let mut manifests = Vec::new();
+    let anew = |opened: &[Branch]| {
+        let objects = objects(opened, View::Opened).into_iter();
+        objects.map(|object| document(request, scope, input, &object?, None)).collect::<Result<Vec<_>, _>>()
+    };
     match input.form {
         Form::Whole(envelope, inner) => {
             let opened = envelope::open_manifests(input.bytes, envelope, inner, request.keys, request.limits);
-            for object in objects(opened.map_err(at)?.documents(), View::Opened) {
-                manifests.push(document(request, scope, input, &object?, None)?);
-            }
-            Ok(File { manifests, is_encrypted: true })
+            Ok(File { manifests: anew(opened.map_err(at_file)?.documents())?, is_encrypted: true })
         }
-        Form::Manifest(format) => match Document::parse(input.bytes, format, request.limits).map_err(at)? {
+        Form::Manifest(format) => match Document::parse(input.bytes, format, request.limits).map_err(at_file)? {
             Document::Clear(tree) => {
-                for object in objects(&tree.documents, View::Clear) {
-                    manifests.push(document(request, scope, input, &object?, None)?);
-                }
-                Ok(File { manifests, is_encrypted: false })
+                let objects = objects(&tree.documents, View::Clear).into_iter();
+                let plain = objects.map(|object| render::value(request.ruling, scope, input, &object?));
+                Ok(File { manifests: plain.collect::<Result<_, _>>()?, is_encrypted: false })
             }
             Document::Sealed(sealed) => {
                 render::mac_scope(&sealed, scope.bootstrap).map_err(at_file)?;
                 let selection = sealed.selection();
-                let closed = objects(sealed.documents(), View::Sealed);
-                // The items of a list are documents of their own for kustomize, and each would need the list's block.
-                let is_whole = closed.len() == sealed.documents().iter().filter(|it| !it.items.is_empty()).count();
-                let (opened, data_key) = sealed.open_with_key(request.keys).map_err(at)?;
-                let opened = objects(opened.documents(), View::Opened);
-                let enc = request.wrapping.wrap(&data_key, &request.bound.context());
-                let enc = enc.map(|wrapped| request.bound.enc(&wrapped)).unwrap_or_default();
-                for (closed, opened) in closed.into_iter().zip(opened) {
-                    let (closed, opened) = (closed?, opened?);
-                    let closed = Closed { tree: closed.tree, selection: &selection, data_key: &data_key, enc: &enc };
-                    let closed = Some(closed).filter(|_| is_whole && selection.is_portable());
-                    manifests.push(document(request, scope, input, &opened, closed)?);
+                let closed: Vec<_> = sealed.documents().iter().map(|it| one_object(it, View::Sealed)).collect();
+                let (opened, data_key) = sealed.open_with_key(request.keys).map_err(at_file)?;
+                let mut manifests = Vec::with_capacity(closed.len());
+                for (closed, opened) in closed.into_iter().zip(opened.documents()) {
+                    // The items of a list are documents of their own for kustomize, and each would need the list's block.
+                    match (closed, one_object(opened, View::Opened)) {
+                        (Some(closed), Some(opened)) => {
+                            let closed = Closed { tree: closed.tree, selection: &selection, data_key: &data_key };
+                            manifests.push(document(request, scope, input, &opened, Some(closed))?);
+                        }
+                        (Some(_) | None, _) => manifests.extend(anew(std::slice::from_ref(opened))?),
+                    }
                 }
                 Ok(File { manifests, is_encrypted: true })
             }
         },
+    }
+}
+
+/// The object of a document that holds one.
+fn one_object(document: &Branch, view: View) -> Option<Object> {
+    let mut objects = objects(std::slice::from_ref(document), view).into_iter();
+    match (objects.next(), objects.next()) {
+        (Some(Ok(object)), None) => Some(object),
+        (Some(Ok(_) | Err(_)) | None, _) => None,
     }
 }
 
@@ -225,7 +259,6 @@ struct Closed<'a> {
     tree: Branch,
     selection: &'a Selection,
     data_key: &'a DataKey,
-    enc: &'a str,
 }
 
 /// Judges a document as every front door does, and encrypts it to regent where it was encrypted.
@@ -236,51 +269,52 @@ fn document(
     object: &Object,
     closed: Option<Closed<'_>>,
 ) -> Result<Manifest, Problem> {
-    let meta = named(object)?;
-    let namespace = scope.namespace(object, &meta, input.namespace.as_deref())?;
-    let class = scope.class(object, &meta, namespace.as_deref())?;
-    let permit = gate::admit(object, request.ruling).map_err(|problem| object.problem(problem))?;
-    match class {
-        Class::Plain => {
-            Manifest::plain(input.path, &permit, meta, namespace, false).map_err(|problem| object.problem(problem))
-        }
+    let judged = render::value(request.ruling, scope, input, object)?;
+    match judged.class() {
+        Class::Plain => Ok(judged),
         Class::Handover | Class::Permanent { .. } => {
-            if meta.is_secret() {
-                // Invalid ones are printed by the API server and by kustomize-controller.
-                secret::data(object).map_err(|problems| render::first(object, problems))?;
-            } else if let Some(annotation) = secret::hook(object) {
-                return Err(object.problem(SecretProblem::Hook { annotation }));
-            }
-            let tree = encrypted(
-                request,
-                scope,
-                &permit,
-                &meta,
-                written_namespace(input, &meta, namespace.as_deref()),
-                closed,
-            );
+            told_by_nobody(object, judged.identity()).map_err(|problem| object.problem(problem))?;
+            let tree = encrypted(request, scope, input, object, judged.identity(), closed);
             let tree = tree.map_err(|error| object.problem(error))?;
-            let placed = Placed { meta, namespace, class };
-            Manifest::sealed(input.path, &permit, placed, tree).map_err(|problem| object.problem(problem))
+            judged.sealed(tree).map_err(|problem| object.problem(problem))
         }
     }
 }
 
-/// The namespace that `secrets.namespace` gives; any other is the document's own, or the controller's to set.
-fn written_namespace<'n>(input: &Input<'_>, meta: &Meta, effective: Option<&'n str>) -> Option<&'n str> {
-    effective.filter(|_| meta.namespace.is_none() && input.namespace.is_none())
+/// Values of a wrong type are printed by the API server and by kustomize-controller. Secrets are judged for that already.
+fn told_by_nobody(object: &Object, identity: &Identity) -> Result<(), SecretProblem> {
+    if (identity.api_version.as_str(), identity.kind.as_str()) != ("v1", "ConfigMap") {
+        return Ok(());
+    }
+    for field in ["data", "binaryData"] {
+        let is_text = match object.tree.get(field) {
+            None | Some(Node::Leaf(Leaf { scalar: Scalar::Null, .. })) => true,
+            Some(Node::Map(map)) => map
+                .entries()
+                .all(|entry| matches!(&entry.value, Node::Leaf(Leaf { scalar: Scalar::Null | Scalar::Text(_), .. }))),
+            Some(Node::Leaf(_) | Node::List(_)) => false,
+        };
+        if !is_text {
+            return Err(SecretProblem::BadField { field: field.to_owned(), expected: "a mapping of text" });
+        }
+    }
+    Ok(())
 }
 
 /// The document, guarded and encrypted to regent: as it stands where its rule lets the controller read it so, else anew.
 fn encrypted(
     request: &Request<'_>,
     scope: &Scope<'_>,
-    permit: &Permit<'_>,
-    meta: &Meta,
-    namespace: Option<&str>,
+    input: &Input<'_>,
+    object: &Object,
+    identity: &Identity,
     closed: Option<Closed<'_>>,
 ) -> Result<Branch, regent_sops::Error> {
-    let label = scope.authority().filter(|_| meta.is_secret());
+    let is_secret = identity.is_secret();
+    let label = scope.authority().filter(|_| is_secret);
+    // Only the namespace that `secrets.namespace` gives; any other is the document's own, or the kustomization's to set.
+    let has_own = object.tree.public_text(&["metadata", "namespace"]).is_some_and(|own| !own.is_empty());
+    let namespace = identity.namespace.as_deref().filter(|_| !has_own && input.namespace.is_none());
     let guarded = |mut tree: Branch| {
         if let Some(namespace) = namespace {
             guard::mapping(&mut tree, "metadata").set("namespace", Node::text(namespace));
@@ -290,55 +324,77 @@ fn encrypted(
     };
     let engine = bound::engine(&request.bound.authority);
     let key = request.bound.kustomization.name();
+    let context = request.bound.context();
+    let enc = |data_key: &DataKey| request.wrapping.wrap(data_key, &context).map(|it| request.bound.enc(&it));
     let stanza = Stanza { address: request.endpoint, engine: &engine, key, enc: "" };
-    if let Some(Closed { tree, selection, data_key, enc }) = closed
+    if let Some(Closed { tree, selection, data_key }) = closed
+        && selection.is_portable()
         && CLEAR.iter().all(|path| selection.leaves_clear(path))
-        && let Ok(tree) = selection.repoint(&guarded(tree), data_key, &Stanza { enc, ..stanza })
+        && let Some(enc) = enc(data_key)
+        && let Ok(tree) = selection.repoint(&guarded(tree), data_key, &Stanza { enc: &enc, ..stanza })
+        && gate::check_sealed(&tree).is_ok()
     {
         return Ok(tree);
     }
-    let tree = guarded(permit.object().tree.duplicate());
-    let selection = if meta.is_secret() { Selection::of_secret() } else { Selection::of_object() };
-    let context = request.bound.context();
+    let mut tree = guarded(object.tree.duplicate());
+    drop_last_applied(&mut tree);
+    let selection = if is_secret { Selection::of_secret() } else { Selection::of_object() };
     let data_key = request.wrapping.data_key(&context, &tree.to_json_line()?);
-    let wrapped = data_key.as_ref().and_then(|data_key| request.wrapping.wrap(data_key, &context));
-    match (&data_key, wrapped) {
-        (Some(data_key), Some(wrapped)) => {
-            let enc = request.bound.enc(&wrapped);
-            selection.seal(&tree, data_key, &Stanza { enc: &enc, ..stanza })
-        }
-        // Whoever calls has asked whether there is a wrapping key.
-        (Some(_) | None, _) => Err(regent_sops::Error::MetadataAbsent),
-    }
+    let (data_key, enc) = data_key
+        .and_then(|data_key| enc(&data_key).map(|enc| (data_key, enc)))
+        .expect("whoever gets here has a wrapping key: an artifact of values is refused without");
+    selection.seal(&tree, &data_key, &Stanza { enc: &enc, ..stanza })
 }
 
 /// What has to stand in the clear, so that kustomize finds and changes it, and guards can be added.
-const CLEAR: [&[&str]; 5] = [
+const CLEAR: [&[&str]; 6] = [
     &["apiVersion"],
     &["kind"],
     &["metadata", "name"],
+    &["metadata", "namespace"],
     &["metadata", "labels", guard::AUTHORITY],
     &["metadata", "annotations", guard::FLUX_PRUNE],
 ];
 
-/// The name in the artifact. A file encrypted as a whole is a manifest there: kustomize-controller looks for those by
-/// their endings, unless a kustomization lists the file by its name. `None` where another file has that name.
-fn artifact_name(files: &Files, path: &FilePath) -> Option<FilePath> {
-    let Some((_, inner)) = envelope::Envelope::of_name(path.file_name()) else { return Some(path.clone()) };
-    if files::is_listed_by_name(files, path) {
-        return Some(path.clone());
+/// `kubectl` keeps a Secret's values a second time in this annotation. Where it was encrypted it must not stand in the
+/// clear; the controller applies server-side and takes it off anyway.
+fn drop_last_applied(tree: &mut Branch) {
+    let annotations = guard::section(tree, "annotations");
+    if let Some(Node::Leaf(Leaf { origin: Origin::Decrypted, .. })) = annotations.get(LAST_APPLIED) {
+        annotations.remove(LAST_APPLIED);
     }
-    let inner = path.parent().map_or_else(|| inner.to_owned(), |folder| format!("{folder}/{inner}"));
-    FilePath::parse(&inner).ok().filter(|inner| files.get(inner).is_none())
 }
 
-/// Whether a file outside the root looks encrypted. Nobody judged it, and no artifact holds it: were there a key for it in
-/// the cluster, it would pass by the rules. Text alone is looked at, so a file that only speaks of ciphertext goes too.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// The name in the artifact, `None` where another file has it. A kustomization lists files by their names. Without one
+/// kustomize-controller takes what ends in `.yaml` or `.yml`, so a file encrypted as a whole gets the name of what is in
+/// it, and JSON, which is YAML too, an ending more. None of them may become a kustomization.
+fn artifact_name(request: &Request<'_>, path: &FilePath) -> Option<FilePath> {
+    let inner = envelope::Envelope::of_name(path.file_name()).map_or(path.file_name(), |(_, inner)| inner);
+    let is_json = regent_sops::Format::of_name(inner) == regent_sops::Format::Json;
+    let name = if is_json { format!("{inner}.yaml") } else { inner.to_owned() };
+    if name == path.file_name() || files::is_listed_by_name(request.files, request.bootstrap, path) {
+        return Some(path.clone());
+    }
+    let full = path.parent().map_or_else(|| name.clone(), |folder| format!("{folder}/{name}"));
+    let is_free = |full: &FilePath| request.files.get(full).is_none() && files::is_manifest(full.file_name());
+    FilePath::parse(&full).ok().filter(is_free)
+}
+
+/// Whether a file that nobody judged looks encrypted; no artifact holds it: were there a key for it in the cluster, it
+/// would pass by the rules. Text and beginnings alone are looked at, so a file that only speaks of ciphertext goes too.
 pub fn is_encrypted(path: &FilePath, bytes: &[u8]) -> bool {
     const MARKS: [&[u8]; 3] =
         [b"ENC[AES256_GCM,", b"-----BEGIN AGE ENCRYPTED FILE-----", b"-----BEGIN PGP MESSAGE-----"];
+    // What nearly every byte is not is looked at first: a file has megabytes.
+    let begins = |(at, byte): (usize, &u8)| {
+        matches!(byte, b'E' | b'-')
+            && bytes.get(at..).is_some_and(|rest| MARKS.iter().any(|mark| rest.starts_with(mark)))
+    };
     envelope::Envelope::of_name(path.file_name()).is_some()
-        || MARKS.iter().any(|mark| bytes.windows(mark.len()).any(|window| window == *mark))
+        || bytes.starts_with(b"age-encryption.org/")
+        || bytes.iter().enumerate().any(begins)
 }
 
 #[cfg(test)]

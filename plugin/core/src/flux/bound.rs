@@ -71,6 +71,12 @@ pub fn token_context(authority: &AuthorityName, epoch: Epoch, namespace: &Namesp
     format!("{PREFIX}:token:{authority}:{epoch}:{namespace}").into_bytes()
 }
 
+/// What the token is made from that a service account gets when it logs in: good until `expires`, in seconds of Unix.
+/// Namespace and account are as whoever asks says them; with a colon in one of them they are nobody's.
+pub fn login_context(authority: &AuthorityName, namespace: &str, account: &str, expires: u64) -> Vec<u8> {
+    format!("{PREFIX}:login:{authority}:{namespace}:{account}:{expires}").into_bytes()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -57,7 +57,7 @@ pub enum Withheld {
         authority: AuthorityName,
     },
     /// The artifact is of another epoch than the one that runs.
-    #[error("this revision is of epoch {of} of {authority}, and epoch {now} runs; it is an old artifact")]
+    #[error("this revision is of epoch {of} of {authority}, and epoch {now} runs")]
     OtherEpoch {
         /// Whose.
         authority: AuthorityName,
@@ -91,6 +91,9 @@ pub enum Withheld {
         /// Whom it was made for.
         of: ObjectName,
     },
+    /// The key in the path is no name that a Kustomization can have.
+    #[error("the key's name is no name of a Kustomization")]
+    NoName,
     /// The Kustomization is none of the operator's file (any more).
     #[error("regent has no Kustomization {of} for {authority}")]
     NotConfigured {
@@ -113,6 +116,7 @@ impl Withheld {
             | Self::OtherAuthority { .. }
             | Self::OtherNamespace { .. }
             | Self::OtherKey { .. }
+            | Self::NoName
             | Self::NotConfigured { .. } => false,
         }
     }
@@ -126,16 +130,7 @@ pub fn release<'a>(
     configured: impl Fn(&ObjectName) -> bool,
 ) -> Result<Release<'a>, Withheld> {
     let authority = || asked.authority.clone();
-    let now = match holder {
-        Holder::Git { epoch, supersedes: _ } => *epoch,
-        Holder::Vault { .. } => return Err(Withheld::VaultRules { authority: authority() }),
-        Holder::None => {
-            let why = "it was never bootstrapped, or its witnesses are gone".to_owned();
-            return Err(Withheld::NobodyRules { authority: authority(), why });
-        }
-        Holder::Disagree(why) => return Err(Withheld::NobodyRules { authority: authority(), why: why.clone() }),
-        Holder::Unreadable(_) => return Err(Withheld::Unreadable { authority: authority() }),
-    };
+    let now = epoch_of_git(asked.authority, holder)?;
     let (bound, wrapped) = Bound::parse(asked.enc).ok_or(Withheld::NotOurs)?;
     let of = || bound.kustomization.clone();
     if bound.authority != *asked.authority {
@@ -154,6 +149,38 @@ pub fn release<'a>(
         return Err(Withheld::NotConfigured { of: of(), authority: authority() });
     }
     Ok(Release { bound, wrapped })
+}
+
+/// Decides what a data key may be bound to that somebody encrypts with: a Kustomization of the token's own namespace, and
+/// no longer than Git rules.
+pub fn bind(
+    authority: &AuthorityName,
+    key: &str,
+    namespace: &Namespace,
+    holder: &Holder,
+    configured: impl Fn(&ObjectName) -> bool,
+) -> Result<Bound, Withheld> {
+    let epoch = epoch_of_git(authority, holder)?;
+    let kustomization = ObjectName::parse(&format!("{namespace}/{key}")).map_err(|_| Withheld::NoName)?;
+    if !configured(&kustomization) {
+        return Err(Withheld::NotConfigured { of: kustomization, authority: authority.clone() });
+    }
+    Ok(Bound { authority: authority.clone(), epoch, kustomization })
+}
+
+/// The epoch in which Git rules now.
+fn epoch_of_git(authority: &AuthorityName, holder: &Holder) -> Result<Epoch, Withheld> {
+    let authority = || authority.clone();
+    match holder {
+        Holder::Git { epoch, supersedes: _ } => Ok(*epoch),
+        Holder::Vault { .. } => Err(Withheld::VaultRules { authority: authority() }),
+        Holder::None => {
+            let why = "it was never bootstrapped, or its witnesses are gone".to_owned();
+            Err(Withheld::NobodyRules { authority: authority(), why })
+        }
+        Holder::Disagree(why) => Err(Withheld::NobodyRules { authority: authority(), why: why.clone() }),
+        Holder::Unreadable(_) => Err(Withheld::Unreadable { authority: authority() }),
+    }
 }
 
 #[cfg(test)]
@@ -235,6 +262,20 @@ mod tests {
     }
 
     #[test]
+    fn a_data_key_is_bound_to_a_kustomization_of_ones_own_namespace_while_git_rules() {
+        let bound = |key: &str, holder: &Holder| {
+            bind(&authority("prod"), key, &namespace("team"), holder, |name| name.to_string() == "team/app")
+        };
+        assert_eq!(bound("app", &git(2)).unwrap().enc("QUJD"), ENC);
+        assert_eq!(bound("a/b", &git(2)), Err(Withheld::NoName));
+        assert!(matches!(bound("other", &git(2)), Err(Withheld::NotConfigured { .. })));
+        assert_eq!(bound("app", &vault()), Err(Withheld::VaultRules { authority: authority("prod") }));
+        for holder in [Holder::None, Holder::Disagree(String::new()), Holder::Unreadable(String::new())] {
+            assert!(bound("app", &holder).is_err());
+        }
+    }
+
+    #[test]
     fn a_sentence_is_short_and_on_one_line() {
         let long = |length: usize| "n".repeat(length);
         let of = ObjectName::parse(&format!("{}/{}", long(20), long(30))).unwrap();
@@ -248,6 +289,7 @@ mod tests {
             Withheld::OtherAuthority { of: name.clone(), asked: name.clone() },
             Withheld::OtherNamespace { of: of.clone(), asked: namespace("team") },
             Withheld::OtherKey { of: of.clone() },
+            Withheld::NoName,
             Withheld::NotConfigured { of, authority: name },
         ] {
             let said = withheld.to_string();

@@ -82,11 +82,11 @@ impl Flux {
             if before.clone().any(|other| artifact(other) == artifact(application)) {
                 return Err(format!("{}: another entry has the same in its namespace", at("artifact")));
             }
-            let token = |of: &FluxApplication| (of.kustomization.namespace().clone(), of.token_secret.clone());
-            let shares =
-                |other: &FluxApplication| application.token_secret.is_some() && token(other) == token(application);
-            if before.clone().any(|other| shares(other) && other.authority != application.authority) {
-                return Err(format!("{}: it holds the token of another authority", at("tokenSecret")));
+            // A token is one authority's, and a Secret holds one.
+            let token = |of: &FluxApplication| Some((of.kustomization.namespace().clone(), of.token_secret.clone()?));
+            let is_other = |other: &&FluxApplication| other.authority != application.authority;
+            if token(application).is_some() && before.filter(is_other).any(|other| token(other) == token(application)) {
+                return Err(format!("{}: another authority has the same in its namespace", at("tokenSecret")));
             }
             if application.source == FluxSource::Watch && !watched.contains(&&application.authority) {
                 return Err(format!("{}: expects an entry of `watch` for the authority", at("source")));

@@ -210,6 +210,33 @@ fn an_entry_of_flux_that_cannot_work_is_refused_by_its_key() {
     }
 }
 
+/// A token is one authority's, and the Secret has one key for it.
+#[test]
+fn two_authorities_share_no_token_secret_in_one_namespace() {
+    let rule = |authority: &str| {
+        format!(
+            "- {{ authority: {authority}, bootstrap: {authority}/regent.yaml, project: p, repo: 'https://git.example/{authority}.git', paths: ['**'], namespaces: ['*'], revisions: [main], identities: [/keys/{authority}] }}\n"
+        )
+    };
+    let entry = |authority: &str, of: &str, token: &str| {
+        format!("{{ authority: {authority}, kustomization: {of}, source: {{ gitRepository: a/b }}{token} }}")
+    };
+    let config = |second: String| {
+        let entries = format!("{}, {second}", entry("prod", "team/app", ""));
+        let rules = [rule("prod"), rule("dev")].concat();
+        parse(&format!(
+            "{HEADER}store: {{ kind: kubernetes }}\nrules:\n{rules}flux: {{ {FLUX}, applications: [{entries}] }}\n"
+        ))
+        .map(drop)
+    };
+    let refused = config(entry("dev", "team/dev", "")).expect_err("one Secret, two tokens").to_string();
+    assert!(refused.contains("[1].tokenSecret"), "{refused}");
+    assert_eq!(config(entry("dev", "team/dev", ", tokenSecret: dev-token")), Ok(()));
+    assert_eq!(config(entry("dev", "team/dev", ", serviceAccount: true")), Ok(()));
+    assert_eq!(config(entry("dev", "other/dev", "")), Ok(()));
+    assert_eq!(config(entry("prod", "team/second", "")), Ok(()));
+}
+
 #[test]
 fn an_account_that_logs_in_has_no_token() {
     let entry = "{ authority: prod, kustomization: team/app, serviceAccount: true, source: { gitRepository: a/b } }";

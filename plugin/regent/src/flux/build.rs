@@ -42,7 +42,9 @@ pub(crate) struct Built {
     pub(crate) phase: Phase,
     /// In which epoch.
     pub(crate) epoch: Epoch,
-    /// Files that are others than in the repository, or none.
+    /// How many files the tree has.
+    pub(crate) files: usize,
+    /// Those of them that are others than in the repository, or none.
     pub(crate) changed: usize,
 }
 
@@ -119,7 +121,13 @@ impl Build<'_> {
         })?;
         let changes = self.written(artifact.changes, rule.bootstrap.parent().as_ref())?;
         let packed = pack::pack(self.tree, &changes)?;
-        Ok(Built { packed, phase: artifact.phase, epoch: bootstrap.epoch, changed: changes.len() })
+        Ok(Built {
+            packed,
+            phase: artifact.phase,
+            epoch: bootstrap.epoch,
+            files: self.tree.len(),
+            changed: changes.len(),
+        })
     }
 
     /// The changes by their paths in the repository, and without what is encrypted outside the root: nobody judged it.

@@ -11,16 +11,16 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use regent_core::authority::{AuthorityRefusal, Rule};
+use regent_core::Refusal;
+use regent_core::authority::AuthorityRefusal;
 use regent_core::evidence::Holder;
 use regent_core::flux::artifact::Phase;
 use regent_core::flux::bound;
 use regent_core::name::{Epoch, ObjectName};
-use regent_core::rules::{FluxApplication, FluxSource, Followed};
-use regent_core::Refusal;
+use regent_core::rules::{Flux, FluxApplication, FluxSource, Followed};
 use regent_sops::DataKeys;
 use serde_json::{Value, json};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -29,13 +29,13 @@ use super::endpoint::Refused;
 use super::shelf::{Holds, Published, Shelf};
 use super::tree::{Fetcher, Offered, Tree};
 use crate::cluster::flux::{self, ORIGIN_REVISION, Publication, Readiness, SourceArtifact};
+use crate::cluster::lease::Candidate;
 use crate::cluster::watch::{Event, Events};
 use crate::cluster::{Cluster, ClusterError};
 use crate::failure::Failure;
 use crate::reload::{Current, Loaded};
 use crate::source::git::{self, Held, History};
 use crate::source::tar::UploadLimits;
-use crate::telemetry::Metrics;
 use crate::witnesses::{Store, Witnesses};
 
 /// Follows every Kustomization of the operator's file.
@@ -49,8 +49,12 @@ struct Shared {
     witnesses: Arc<Witnesses>,
     data_keys: Arc<DataKeys>,
     shelf: Arc<Shelf>,
-    metrics: Metrics,
+    /// Whether this replica writes.
+    leads: watch::Sender<bool>,
 }
+
+/// The lease of those who write, in Flux' own namespace.
+const LEASE: &str = "regent-flux";
 
 /// How often the operator's file is asked which Kustomizations there are.
 const LOOK: Duration = Duration::from_secs(2);
@@ -71,30 +75,33 @@ impl Door {
         witnesses: Arc<Witnesses>,
         data_keys: Arc<DataKeys>,
         shelf: Arc<Shelf>,
-        metrics: Metrics,
         refusals: mpsc::Receiver<Refused>,
     ) -> Self {
-        Self { shared: Arc::new(Shared { current, witnesses, data_keys, shelf, metrics }), refusals }
+        Self {
+            shared: Arc::new(Shared { current, witnesses, data_keys, shelf, leads: watch::Sender::new(false) }),
+            refusals,
+        }
     }
 
     /// Never returns.
     pub(crate) async fn run(self) -> Infallible {
         let Self { shared, refusals } = self;
         tokio::spawn(Arc::clone(&shared).tell(refusals));
-        let mut followed: Option<Vec<FluxApplication>> = None;
+        tokio::spawn(Arc::clone(&shared).lead());
+        let mut seen: Option<Vec<FluxApplication>> = None;
         // Dropped, it ends what it holds.
         let mut tasks = JoinSet::new();
         loop {
             let wanted = shared.current.get().ok().map(|loaded| loaded.config.flux.applications.clone());
             // A task ends only by a case that it does not know.
             let ended = tasks.try_join_next().is_some();
-            if wanted.is_some() && (wanted != followed || ended) {
+            if wanted.is_some() && (wanted != seen || ended) {
                 tasks = JoinSet::new();
                 for application in wanted.iter().flatten() {
                     let follower = Follower::new(Arc::clone(&shared), application.clone());
                     tasks.spawn(follower.run());
                 }
-                followed = wanted;
+                seen = wanted;
             }
             sleep(LOOK).await;
         }
@@ -106,15 +113,33 @@ impl Shared {
     async fn cluster(&self, loaded: &Loaded) -> Result<Cluster, Failure> {
         match loaded.store()? {
             Store::Cluster(access) => self.witnesses.cluster(access).await,
-            Store::Folder(_) => {
-                Err(Failure::Usage("`serve flux` expects a store in a cluster (`store: { kind: kubernetes }`)".to_owned()))
-            }
+            Store::Folder(_) => Err(Failure::Usage(
+                "`serve flux` expects a store in a cluster (`store: { kind: kubernetes }`)".to_owned(),
+            )),
         }
+    }
+
+    /// Takes part in who writes.
+    async fn lead(self: Arc<Self>) -> Infallible {
+        let namespace = self.current.get().map_or_else(
+            |_| Flux::default().namespace().to_owned(),
+            |loaded| loaded.config.flux.namespace().to_owned(),
+        );
+        let connect = || async {
+            let loaded = self.current.get().ok()?;
+            self.cluster(&loaded).await.ok()
+        };
+        Candidate::new(&namespace, LEASE).run(connect, self.leads.clone()).await
+    }
+
+    fn is_leading(&self) -> bool {
+        *self.leads.borrow()
     }
 
     /// Passes refusals of the endpoint on to whoever looks at the Kustomization.
     async fn tell(self: Arc<Self>, mut refusals: mpsc::Receiver<Refused>) {
         let mut told: BTreeMap<ObjectName, (String, Instant)> = BTreeMap::new();
+        // Each replica tells what it refused.
         while let Some(Refused { kustomization, sentence }) = refusals.recv().await {
             let is_known = |(before, at): &(String, Instant)| *before == sentence && at.elapsed() < QUIET;
             if told.get(&kustomization).is_some_and(is_known) {
@@ -196,10 +221,11 @@ impl Follower {
             }
             FluxSource::Watch => None,
         };
-        let mut moves = self.shared.witnesses.moves();
+        let (mut moves, mut leads) = (self.shared.witnesses.moves(), self.shared.leads.subscribe());
         let (mut pause, mut told) = (PAUSE, None);
         loop {
             moves.mark_unchanged();
+            leads.mark_unchanged();
             let wait = match self.look().await {
                 Ok(()) => {
                     (pause, told) = (PAUSE, None);
@@ -215,6 +241,7 @@ impl Follower {
                 tokio::select! {
                     () = self.changed.notified() => {}
                     _ = moves.changed() => {}
+                    _ = leads.changed() => {}
                 }
             };
             // Without an event things are looked at all the same.
@@ -228,7 +255,9 @@ impl Follower {
         let cluster = self.shared.cluster(&loaded).await?;
         let observed = self.shared.witnesses.read(loaded.store(), &self.application.authority, None).await;
         let (holder, is_settled) = (observed.holder, observed.evidence.is_settled());
-        self.put_token(&loaded, &cluster, &holder, is_settled).await?;
+        if self.shared.is_leading() {
+            self.put_token(&loaded, &cluster, &holder, is_settled).await?;
+        }
         let source = self.source(&loaded, &cluster, &holder).await?;
         let seen = Seen { source, holder, is_settled, generation: loaded.generation };
         if self.built.as_ref() != Some(&seen) {
@@ -294,7 +323,7 @@ impl Follower {
 
     /// Puts it on the shelf.
     fn keep(&self, seen: &Seen, built: &Built) -> Result<(), Failure> {
-        let Built { packed, phase, epoch, changed } = built;
+        let Built { packed, phase, epoch, files, changed } = built;
         let published = Published {
             revision: format!("{}@{}", phase.word(), packed.digest),
             digest: packed.digest,
@@ -315,6 +344,7 @@ impl Follower {
             holder = %seen.holder,
             origin = seen.source.revision(),
             revision = published.revision,
+            files,
             changed,
             bytes = published.size,
             "an artifact was built"
@@ -323,6 +353,9 @@ impl Follower {
     }
 
     async fn publish(&self, loaded: &Loaded, cluster: &Cluster, readiness: &Readiness) -> Result<(), Failure> {
+        if !self.shared.is_leading() {
+            return Ok(());
+        }
         let name = self.artifact();
         let publication = self.shared.shelf.published(&name).map(|published| Publication {
             url: format!("{}/{}", loaded.config.flux.artifacts, published.path(&name)),
@@ -393,7 +426,8 @@ impl Follower {
     /// The name of the `ExternalArtifact`.
     fn artifact(&self) -> ObjectName {
         let namespace = self.application.kustomization.namespace();
-        ObjectName::parse(&format!("{namespace}/{}", self.application.artifact)).unwrap_or_else(|_| self.application.kustomization.clone())
+        ObjectName::parse(&format!("{namespace}/{}", self.application.artifact))
+            .unwrap_or_else(|_| self.application.kustomization.clone())
     }
 
     /// `spec` of the `ExternalArtifact`.
@@ -418,7 +452,9 @@ async fn fetch(loaded: &Arc<Loaded>, source: &Source) -> Result<Tree, Failure> {
             let offered = Offered { url: url.clone(), digest: digest.clone(), size: *size };
             let artifact = Fetcher::new(loaded.config.limits.upload)?.fetch(&offered).await?;
             let label = revision.clone();
-            tokio::task::spawn_blocking(move || Tree::unpack(&artifact, &label, limits)).await.map_err(|_| Failure::Bug)?
+            tokio::task::spawn_blocking(move || Tree::unpack(&artifact, &label, limits))
+                .await
+                .map_err(|_| Failure::Bug)?
         }
         Source::Commit { place, commit } => {
             let (place, commit, label) = (git::Place::followed(place), commit.clone(), source.revision());
@@ -432,13 +468,11 @@ async fn fetch(loaded: &Arc<Loaded>, source: &Source) -> Result<Tree, Failure> {
 
 /// Whether asking again is all that helps: the last artifact is no worse for it.
 fn is_passing(failure: &Failure) -> bool {
-    match failure {
-        Failure::Refused(Refusal::Authority(
-            refusal @ (AuthorityRefusal::Unreadable { .. } | AuthorityRefusal::Moved { .. }),
-        )) => refusal.rule() == Rule::P1,
-        Failure::Cluster { problem, .. } => !problem.is_final(),
-        _ => false,
+    if let Failure::Cluster { problem, .. } = failure {
+        return !problem.is_final();
     }
+    let Failure::Refused(Refusal::Authority(refusal)) = failure else { return false };
+    matches!(refusal, AuthorityRefusal::Unreadable { .. } | AuthorityRefusal::Moved { .. })
 }
 
 impl Shared {

@@ -30,7 +30,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::shelf::{Content, PREFIX, SUFFIX, Shelf, Shelved};
+use super::shelf::{self, Content, PREFIX, SUFFIX, Shelf, Shelved};
 use super::tree::Digest;
 use crate::telemetry::Metrics;
 
@@ -126,7 +126,7 @@ async fn connection(
     let service = service_fn(move |request: Request<Incoming>| {
         let (shelf, metrics) = (Arc::clone(&shelf), metrics.clone());
         async move {
-            let response = answer(&request, &shelf);
+            let response = answer(&request, &shelf).await;
             metrics.artifact_asked(response.status().as_u16());
             Ok::<_, Infallible>(response)
         }
@@ -144,7 +144,7 @@ async fn connection(
 
 type Body = BoxBody<Bytes, io::Error>;
 
-fn answer(request: &Request<Incoming>, shelf: &Shelf) -> Response<Body> {
+async fn answer(request: &Request<Incoming>, shelf: &Shelf) -> Response<Body> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "an artifact is fetched with GET\n");
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -155,10 +155,11 @@ fn answer(request: &Request<Incoming>, shelf: &Shelf) -> Response<Body> {
         return plain(StatusCode::OK, "ok\n");
     }
     let found = asked(path).and_then(|(name, digest)| shelf.find(&name, digest));
-    match found {
-        Some(shelved) => sent(shelved, request.method() == Method::HEAD),
-        None => plain(StatusCode::NOT_FOUND, "no such artifact\n"),
-    }
+    let response = match found {
+        Some(shelved) => sent(shelved, request.method() == Method::HEAD).await,
+        None => None,
+    };
+    response.unwrap_or_else(|| plain(StatusCode::NOT_FOUND, "no such artifact\n"))
 }
 
 /// What a path asks for: a name and a digest, and nothing else that could be on a disk.
@@ -174,18 +175,23 @@ fn plain(status: StatusCode, text: &'static str) -> Response<Body> {
     response
 }
 
-fn sent(shelved: Shelved, head_only: bool) -> Response<Body> {
+/// An artifact with its head; `None` where its file is gone, or its volume does not answer.
+async fn sent(shelved: Shelved, head_only: bool) -> Option<Response<Body>> {
     let Shelved { size, content } = shelved;
     let body = match content {
-        Content::Memory(_) | Content::File(_) if head_only => full(Bytes::new()),
         Content::Memory(bytes) => full(bytes),
-        Content::File(file) => streamed(file, size),
+        Content::File(path) => {
+            let opened = tokio::task::spawn_blocking(move || shelf::open_whole(&path, size));
+            let file = tokio::time::timeout(VOLUME, opened).await.ok()?.ok()??;
+            streamed(file, size)
+        }
     };
+    let body = if head_only { full(Bytes::new()) } else { body };
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/gzip"));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(size));
-    response
+    Some(response)
 }
 
 fn full(bytes: Bytes) -> Body {
@@ -276,6 +282,8 @@ impl AsyncWrite for Paced {
     }
 }
 
+/// How long a volume may take to open a file.
+const VOLUME: Duration = Duration::from_secs(2);
 /// Bytes that a client takes in each stretch of its pace: 25 KiB a second.
 const PACE_BYTES: usize = 256 << 10;
 /// Bytes of a file that are read at a time.

@@ -80,7 +80,8 @@ pub(crate) struct Shelved {
 /// Where an artifact's bytes are.
 pub(crate) enum Content {
     Memory(Bytes),
-    File(File),
+    /// To be opened with [`open_whole`], which waits for the volume.
+    File(PathBuf),
 }
 
 /// The artifacts of one process. Readers and one writer at a time.
@@ -108,17 +109,25 @@ impl Shelf {
     /// # Errors
     /// A folder that is not there, cannot be read or locked, or serves another process.
     pub(crate) fn open(folder: &Path) -> Result<(Self, Vec<Unsound>), Failure> {
+        Self::open_within(folder, LOCK_PATIENCE)
+    }
+
+    fn open_within(folder: &Path, patience: Duration) -> Result<(Self, Vec<Unsound>), Failure> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let opened = rustix::fs::open(folder, flags, Mode::empty());
         let opened = opened.map_err(|errno| Failure::io("open", folder, &errno.into()))?;
-        let lock = durable::lock(folder, &opened, LOCK, LOCK_PATIENCE, || Failure::World {
+        let lock = durable::lock(folder, &opened, LOCK, patience, || Failure::World {
             what: "lock",
             name: folder.display().to_string(),
             reason: "another process serves from it; each replica needs a folder of its own".to_owned(),
         })?;
         let (mut names, mut unsound) = (HashMap::new(), Vec::new());
         for (namespace, path) in listed(folder, &mut unsound)? {
-            if namespace.starts_with('.') || !path.is_dir() || namespace == LOST_AND_FOUND {
+            if namespace.starts_with('.') || namespace == LOST_AND_FOUND {
+                continue;
+            }
+            if !is_folder(&path) {
+                unsound.push(Unsound::new(&path, "it is no folder of a namespace"));
                 continue;
             }
             for (name, path) in listed(&path, &mut unsound).unwrap_or_default() {
@@ -150,7 +159,7 @@ impl Shelf {
         names.iter().filter(|(_, kept)| kept.published.is_some()).map(|(name, _)| name.clone()).collect()
     }
 
-    /// The artifact of these bytes under a name; `None` where there is none that is sound.
+    /// The artifact of these bytes under a name; `None` where there is none that is sound. It waits for no volume.
     pub(crate) fn find(&self, name: &ObjectName, digest: Digest) -> Option<Shelved> {
         let size = {
             let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
@@ -163,10 +172,7 @@ impl Shelf {
             }
             size
         };
-        let file = open_file(&self.file(name, digest)).ok()?;
-        // One that was cut since is not begun.
-        let is_whole = file.metadata().is_ok_and(|metadata| metadata.len() == size);
-        is_whole.then_some(Shelved { size, content: Content::File(file) })
+        Some(Shelved { size, content: Content::File(self.file(name, digest)) })
     }
 
     /// Puts an artifact on the shelf and makes it the one that was published last. Whoever fetches an older one still finds
@@ -181,8 +187,7 @@ impl Shelf {
         }
         let folder = self.folder_of(name)?;
         let before = self.published(name);
-        let is_there = self.find(name, packed.digest).is_some();
-        if !is_there {
+        if open_whole(&self.file(name, packed.digest), published.size).is_none() {
             durable::replace(&folder, &file_name(packed.digest), &packed.gzip)?;
         }
         if before.as_ref() != Some(published) {
@@ -311,7 +316,7 @@ fn read(folder: &Path, unsound: &mut Vec<Unsound>) -> Kept {
     let published = config::read_bounded(&index, MAX_INDEX_BYTES).ok().and_then(|json| Published::from_json(&json));
     match published {
         Some(published) if kept.sizes.get(&published.digest) == Some(&published.size) => {
-            kept.published = Some(published)
+            kept.published = Some(published);
         }
         Some(_) => unsound.push(Unsound::new(&index, "the artifact that it names is not there, or damaged")),
         None => unsound.push(Unsound::new(&index, "it is no index that this regent reads")),
@@ -383,6 +388,11 @@ fn hashed(path: &Path) -> io::Result<(Digest, u64)> {
             }
         }
     }
+}
+
+/// A published artifact's file; `None` where it is gone, or was cut since.
+pub(super) fn open_whole(path: &Path, size: u64) -> Option<File> {
+    open_file(path).ok().filter(|file| file.metadata().is_ok_and(|metadata| metadata.len() == size))
 }
 
 /// A regular file, neither a link nor something that would stop the reader.

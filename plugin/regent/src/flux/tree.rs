@@ -44,6 +44,7 @@ impl Tree {
     }
 
     /// One file.
+    #[cfg(test)]
     pub(crate) fn get(&self, path: &FilePath) -> Option<&File> {
         self.files.get(path)
     }
@@ -158,9 +159,10 @@ impl<'a> Filling<'a> {
     /// Notes a link that leads to nothing.
     fn lost(&mut self, path: FilePath) -> Result<(), Failure> {
         self.reserve(&path, 0)?;
-        if self.tree.files.contains_key(&path) || !self.tree.lost.insert(path.clone()) {
+        if self.tree.files.contains_key(&path) || self.tree.lost.contains(&path) {
             return Err(self.refused(&format!("`{path}` is in it twice")));
         }
+        self.tree.lost.insert(path);
         self.count()
     }
 

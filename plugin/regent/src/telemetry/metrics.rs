@@ -44,6 +44,8 @@ pub(crate) enum Reload {
     Config,
     /// A rule's identities.
     Keys,
+    /// The endpoint's certificate.
+    Certificate,
 }
 
 /// Counts a request as under way.
@@ -55,6 +57,7 @@ pub(crate) struct InFlight {
 struct Inner {
     registry: Registry,
     answers: Family<AnswerLabels, Counter>,
+    data_key_requests: Family<AnswerLabels, Counter>,
     answer_seconds: Family<AnswerLabel, Histogram>,
     in_flight: Gauge,
     upload_sent: Counter,
@@ -160,7 +163,12 @@ impl Metrics {
             drop(inner.answers.get_or_create(&AnswerLabels { answer, code }));
             drop(inner.answer_seconds.get_or_create(&AnswerLabel { answer }));
         }
-        for what in [Reload::Config, Reload::Keys].map(Reload::label) {
+        for (answer, code) in
+            [("given", ""), ("refused", Code::Release.entry().name), ("refused", Code::Token.entry().name)]
+        {
+            drop(inner.data_key_requests.get_or_create(&AnswerLabels { answer, code }));
+        }
+        for what in [Reload::Config, Reload::Keys, Reload::Certificate].map(Reload::label) {
             for sound in [true, false] {
                 drop(inner.reloads.get_or_create(&ReloadLabels { what, sound }));
             }
@@ -182,6 +190,12 @@ impl Metrics {
         let (answer, code) = labels(answer);
         self.inner.answers.get_or_create(&AnswerLabels { answer, code }).inc();
         self.inner.answer_seconds.get_or_create(&AnswerLabel { answer }).observe(took.as_secs_f64());
+    }
+
+    /// Flux' endpoint answered: with what was asked for, or with a refusal of this code.
+    pub(crate) fn data_key_asked(&self, refused: Option<Code>) {
+        let (answer, code) = refused.map_or(("given", ""), |code| ("refused", code.entry().name));
+        self.inner.data_key_requests.get_or_create(&AnswerLabels { answer, code }).inc();
     }
 
     /// Requests under way: +1 until the guard is dropped.
@@ -323,6 +337,7 @@ impl Reload {
         match self {
             Self::Config => "config",
             Self::Keys => "keys",
+            Self::Certificate => "certificate",
         }
     }
 }
@@ -333,6 +348,7 @@ impl Inner {
         let mut inner = Self {
             registry: Registry::with_prefix("regent"),
             answers: Family::default(),
+            data_key_requests: Family::default(),
             answer_seconds: Family::new_with_constructor(|| Histogram::new(ANSWER_SECONDS)),
             in_flight: Gauge::default(),
             upload_sent: Counter::default(),
@@ -369,6 +385,12 @@ impl Inner {
              and narrow what is uploaded, or raise both timeouts",
             Unit::Seconds,
             inner.answer_seconds.clone(),
+        );
+        registry.register(
+            "data_key_requests",
+            "Requests of kustomize-controller for data keys, and of accounts that log in, by answer and code. Refused: \
+             `regent explain CODE` tells the way out; given after a handover: report it",
+            inner.data_key_requests.clone(),
         );
         registry.register(
             "requests_in_flight",
@@ -553,6 +575,16 @@ mod tests {
         ] {
             moves(series, 1.0, |metrics| metrics.answered(answer, took));
         }
+    }
+
+    #[test]
+    fn requests_for_data_keys_are_counted_by_their_answer() {
+        moves("regent_data_key_requests_total{answer=\"given\",code=\"\"}", 1.0, |metrics| {
+            metrics.data_key_asked(None)
+        });
+        moves("regent_data_key_requests_total{answer=\"refused\",code=\"release\"}", 1.0, |metrics| {
+            metrics.data_key_asked(Some(Code::Release));
+        });
     }
 
     #[test]

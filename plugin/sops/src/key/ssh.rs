@@ -4,8 +4,12 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use ::age::ssh::{Identity, Recipient};
+use aes::Aes256;
+use aes::cipher::{KeyIvInit as _, StreamCipher as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use bcrypt_pbkdf::bcrypt_pbkdf;
+use ctr::Ctr128BE;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
@@ -37,22 +41,21 @@ pub(super) fn read_key(pem: &[u8], passphrases: &[Passphrase]) -> Result<Native,
 
 fn unlock(pem: &str, passphrases: &[Passphrase]) -> Result<Native, IdentityProblem> {
     let parsed = Identity::from_buffer(pem.as_bytes(), None).map_err(|_| IdentityProblem::Damaged)?;
-    let root = root(pem);
-    let unlocked = match parsed {
-        Identity::Unencrypted(_) => parsed,
+    let (unlocked, passphrase) = match parsed {
+        Identity::Unencrypted(_) => (parsed, None),
         Identity::Encrypted(ref key) => {
             // The public part stands in the clear: say so before asking for a passphrase in vain.
             public_part(parsed.clone())?;
-            let mut secrets = passphrases.iter().filter_map(Passphrase::secret_string);
-            match secrets.find_map(|passphrase| key.decrypt(passphrase).ok()) {
-                Some(key) => Identity::from(key),
+            let unlock = |passphrase: &Passphrase| key.decrypt(passphrase.secret_string()?).ok();
+            match passphrases.iter().find_map(|passphrase| Some((unlock(passphrase)?, passphrase))) {
+                Some((key, passphrase)) => (Identity::from(key), Some(passphrase)),
                 None if passphrases.is_empty() => return Err(IdentityProblem::PassphraseMissing),
                 None => return Err(IdentityProblem::PassphraseWrong),
             }
         }
         Identity::Unsupported(_) => return Err(IdentityProblem::Unsupported),
     };
-    Ok(Native::new(public_part(unlocked.clone())?, pem, root, Box::new(unlocked)))
+    Ok(Native::new(public_part(unlocked.clone())?, pem, root(pem, passphrase), Box::new(unlocked)))
 }
 
 const OPENSSH: &str = "-----BEGIN OPENSSH PRIVATE KEY-----";
@@ -84,10 +87,10 @@ fn bcrypt_rounds(pem: &str) -> Option<u32> {
     Some(u32::from_be_bytes(rounds.try_into().ok()?))
 }
 
-/// What the wrapping key of an unlocked private key is derived from: the secret alone, so that comment, check bytes
-/// and the form of the file do not matter. `None` for a locked key: age keeps what it unlocked to itself, and what
-/// stands in the file is not secret enough.
-fn root(pem: &str) -> Option<Root> {
+/// What the wrapping key of a private key is derived from: the secret alone, so that passphrase, comment, check bytes
+/// and the form of the file do not matter. The age crate keeps what it read to itself, so it is read again here; `None`
+/// where that is not possible.
+fn root(pem: &str, passphrase: Option<&Passphrase>) -> Option<Root> {
     if let Some(bytes) = decode(pem, PEM_RSA) {
         // PKCS #1: a sequence of version, n, e, d, p, q and more.
         let (sequence, _) = der(&bytes, SEQUENCE)?;
@@ -97,15 +100,18 @@ fn root(pem: &str) -> Option<Root> {
     }
     let bytes = decode(pem, OPENSSH)?;
     let (cipher, rest) = string(bytes.strip_prefix(MAGIC)?)?;
-    if cipher != b"none" {
-        return None;
-    }
     // KDF, its options, how many keys, the public key, then the secret part.
     let (_kdf, rest) = string(rest)?;
-    let (_options, rest) = string(rest)?;
+    let (options, rest) = string(rest)?;
     let (_count, rest) = rest.split_first_chunk::<4>()?;
     let (_public, rest) = string(rest)?;
     let (secret, _) = string(rest)?;
+    let secret = match (cipher, passphrase) {
+        (b"none", None) => Zeroizing::new(secret.to_vec()),
+        (b"aes256-ctr", Some(passphrase)) => decrypt(secret, options, passphrase)?,
+        // Ciphers that `ssh-keygen` uses only when it is told to.
+        _ => return None,
+    };
     let (_checks, rest) = secret.split_first_chunk::<8>()?;
     match string(rest)? {
         (b"ssh-ed25519", rest) => {
@@ -121,6 +127,18 @@ fn root(pem: &str) -> Option<Root> {
         }
         _ => None,
     }
+}
+
+/// The secret part of a key that `ssh-keygen` locked: bcrypt gives the key of AES and its first counter.
+fn decrypt(secret: &[u8], options: &[u8], passphrase: &Passphrase) -> Option<Zeroizing<Vec<u8>>> {
+    let (salt, rounds) = string(options)?;
+    let rounds = u32::from_be_bytes(rounds.try_into().ok()?);
+    let mut derived = Zeroizing::new([0; 48]);
+    bcrypt_pbkdf(passphrase.bytes(), salt, rounds, derived.as_mut_slice()).ok()?;
+    let (key, counter) = derived.split_at(32);
+    let mut secret = Zeroizing::new(secret.to_vec());
+    Ctr128BE::<Aes256>::new_from_slices(key, counter).ok()?.apply_keystream(&mut secret);
+    Some(secret)
 }
 
 fn root_of_primes(p: &[u8], q: &[u8]) -> Root {

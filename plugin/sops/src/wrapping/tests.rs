@@ -38,6 +38,10 @@ fn data_key(bytes: [u8; 32]) -> DataKey {
     DataKey::from_plaintext(&Plaintext::new(bytes.to_vec())).unwrap()
 }
 
+fn plaintext(bytes: &[u8]) -> Plaintext {
+    Plaintext::new(bytes.to_vec())
+}
+
 /// The bytes 0 to 31.
 fn counting() -> DataKey {
     data_key(std::array::from_fn(|index| u8::try_from(index).unwrap()))
@@ -60,7 +64,7 @@ fn another_implementation_wraps_to_the_same_text() {
 
 #[test]
 fn another_implementation_derives_the_same_data_key() {
-    let derived = keys(&[AGE]).data_key(CONTEXT, b"a document").unwrap();
+    let derived = keys(&[AGE]).data_key(CONTEXT, &plaintext(b"a document")).unwrap();
     let expected = "uQO9XYUwC3iRvkNEz3/fTfvn8K42/QKDF/8U6+TMpfI=";
     assert_eq!(STANDARD.encode(derived.plaintext().bytes()), expected);
 }
@@ -99,15 +103,26 @@ fn the_order_of_files_does_not_matter() {
 
 #[test]
 fn the_form_of_a_key_file_does_not_matter() {
-    let [ed25519, crlf, rsa, pem]: [&[u8]; 4] = [
+    let ed25519: [&[u8]; 3] = [
         include_bytes!("../../tests/data/keys/ssh/ed25519"),
         include_bytes!("../../tests/data/keys/ssh/ed25519-crlf"),
+        include_bytes!("../../tests/data/keys/ssh/ed25519-locked"),
+    ];
+    let rsa: [&[u8]; 3] = [
         include_bytes!("../../tests/data/keys/ssh/rsa"),
         include_bytes!("../../tests/data/keys/ssh/rsa-pem"),
+        include_bytes!("../../tests/data/keys/ssh/rsa-locked"),
     ];
-    assert_eq!(ids(&keys(&[ed25519])), ids(&keys(&[crlf])));
-    assert_eq!(ids(&keys(&[rsa])), ids(&keys(&[pem])));
-    assert_ne!(ids(&keys(&[ed25519])), ids(&keys(&[SSH_ED25519])));
+    let pgp: [&[u8]; 2] =
+        [include_bytes!("../../tests/data/keys/pgp/subkeys-only"), include_bytes!("../../tests/data/keys/pgp/binary")];
+    for forms in [ed25519.as_slice(), &rsa, &pgp] {
+        let [first, others @ ..] = forms else { panic!("no form") };
+        assert_eq!(ids(&keys(&[first])).len(), 1);
+        for other in others {
+            assert_eq!(ids(&keys(&[first])), ids(&keys(&[other])));
+        }
+    }
+    assert_ne!(ids(&keys(&ed25519)), ids(&keys(&[SSH_ED25519])));
 }
 
 #[test]
@@ -119,7 +134,7 @@ fn without_a_native_identity_there_is_no_key() {
     let keys = keyring.wrapping_keys();
     assert!(keys.is_empty());
     assert!(keys.wrap(&counting(), CONTEXT).is_none());
-    assert!(keys.data_key(CONTEXT, b"").is_none());
+    assert!(keys.data_key(CONTEXT, &plaintext(b"")).is_none());
     assert!(keys.token(CONTEXT).is_none());
     assert!(!keys.is_token("", CONTEXT));
     assert_eq!(problem(keys.unwrap(WRAPPED, CONTEXT)), WrapProblem::UnknownKey);
@@ -202,7 +217,7 @@ fn a_data_key_has_32_bytes() {
 #[test]
 fn a_data_key_belongs_to_its_context_and_document() {
     let keys = keys(&[AGE]);
-    let derived = |context: &[u8], document: &[u8]| keys.data_key(context, document).unwrap();
+    let derived = |context: &[u8], document: &[u8]| keys.data_key(context, &plaintext(document)).unwrap();
     assert!(derived(b"c", b"d").is_same(&derived(b"c", b"d")));
     // Parts that read alike when joined are two.
     for (context, document) in [(b"cd".as_slice(), b"".as_slice()), (b"", b"cd"), (b"c", b"x"), (b"x", b"d")] {

@@ -35,6 +35,7 @@ pub(super) fn run(args: &ServeFluxArgs) -> Result<ExitCode, Failure> {
         tracing::warn!(path = %unsound.path.display(), problem = unsound.problem, "an artifact is not served");
     }
     let shelf = Arc::new(shelf);
+    let kept = shelf.names().len();
     let certificate = match (&args.tls_cert, &args.tls_key) {
         (Some(certificate), Some(key)) => {
             Some(Arc::new(Certificate::start(certificate.clone(), key.clone(), metrics.clone())?))
@@ -56,7 +57,9 @@ pub(super) fn run(args: &ServeFluxArgs) -> Result<ExitCode, Failure> {
             (Some(_) | None, _) => None,
         };
         let (bound, socket) = match &args.endpoint_socket {
-            Some(path) => Socket::bind(path.clone(), args.socket_mode).map(|(bound, socket)| (Some(bound), Some(socket)))?,
+            Some(path) => {
+                Socket::bind(path.clone(), args.socket_mode).map(|(bound, socket)| (Some(bound), Some(socket)))?
+            }
             None => (None, None),
         };
         let has_socket = bound.is_some();
@@ -86,12 +89,13 @@ pub(super) fn run(args: &ServeFluxArgs) -> Result<ExitCode, Failure> {
         named("keeper", move || keeper.run())?;
         tokio::spawn(Watcher::new(Arc::clone(&current), Arc::clone(&witnesses), metrics.clone()).run());
         let (refusals, refused) = mpsc::channel(REFUSALS);
-        let endpoint = Endpoint::new(Arc::clone(&current), Arc::clone(&witnesses), metrics.clone(), refusals);
-        let door = Door::new(current, witnesses, data_keys, shelf, metrics, refused);
+        let endpoint = Endpoint::new(Arc::clone(&current), Arc::clone(&witnesses), metrics, refusals);
+        let door = Door::new(current, witnesses, data_keys, shelf, refused);
         tokio::spawn(door.run());
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             artifacts = %args.artifacts_listen,
+            kept,
             endpoint = args.endpoint_listen.map(|address| address.to_string()).unwrap_or_default(),
             "serving"
         );

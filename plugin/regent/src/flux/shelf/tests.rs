@@ -44,9 +44,9 @@ fn found(shelf: &Shelf, object: &str, digest: Digest) -> Option<(Vec<u8>, bool)>
     let Shelved { size, content } = shelf.find(&name(object), digest)?;
     let (bytes, from_file) = match content {
         Content::Memory(bytes) => (bytes.to_vec(), false),
-        Content::File(mut file) => {
+        Content::File(path) => {
             let mut bytes = Vec::new();
-            file.read_to_end(&mut bytes).unwrap();
+            open_whole(&path, size)?.read_to_end(&mut bytes).unwrap();
             (bytes, true)
         }
     };
@@ -155,11 +155,13 @@ fn what_is_damaged_is_told_and_not_served_and_the_rest_is() {
     symlink("/etc/passwd", other.join(format!("{}.tar.gz", "0".repeat(64)))).unwrap();
     fs::create_dir_all(folder.path().join("team/UPPER")).unwrap();
     fs::create_dir(folder.path().join("lost+found")).unwrap();
+    fs::write(folder.path().join("notes.txt"), "").unwrap();
 
     let (shelf, unsound) = open(folder.path());
     let told: Vec<String> =
         unsound.iter().map(|it| it.path.strip_prefix(folder.path()).unwrap().display().to_string()).collect();
     let expected = [
+        "notes.txt".to_owned(),
         "team/UPPER".to_owned(),
         format!("team/bytes/{}", file_name(sound)),
         "team/bytes/published.json".to_owned(),
@@ -205,10 +207,10 @@ fn a_folder_serves_one_process_and_has_to_be_there() {
     let missing = Shelf::open(&folder.path().join("missing")).err().unwrap().to_string();
     assert!(missing.contains("missing") && missing.contains("no such file"), "{missing}");
     let (_shelf, _) = open(folder.path());
-    let began = std::time::Instant::now();
-    let second = Shelf::open(folder.path()).err().unwrap().to_string();
+    let (began, patience) = (std::time::Instant::now(), Duration::from_millis(200));
+    let second = Shelf::open_within(folder.path(), patience).err().unwrap().to_string();
     assert!(second.contains("another process"), "{second}");
-    assert!(began.elapsed() >= LOCK_PATIENCE, "one that ends is waited for");
+    assert!(began.elapsed() >= patience, "one that ends is waited for");
 }
 
 /// Nobody but root is kept from a folder that is full; a file in its place stops root as well.

@@ -33,14 +33,11 @@ impl Rules {
     /// only the files of version control are left out beside it.
     pub(super) fn ignore(&self, file: &str) -> bool {
         let path: Vec<&str> = file.split('/').collect();
-        let said = self.written.iter().rev().find(|pattern| pattern.matches(&path));
-        match said {
-            Some(pattern) => !pattern.brings_back,
-            None => {
-                let by = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(&path));
-                by(&self.version_control) || (self.written.is_empty() && by(&self.defaults))
-            }
+        if let Some(last) = self.written.iter().rev().find(|pattern| pattern.matches(&path)) {
+            return !last.brings_back;
         }
+        let by = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(&path));
+        by(&self.version_control) || (self.written.is_empty() && by(&self.defaults))
     }
 }
 

@@ -81,7 +81,8 @@ async fn an_address_is_http_and_holds_no_password_or_it_is_not_told() {
     let fetcher = Fetcher::new(100).unwrap();
     for (url, reason) in [
         ("http://user:hunter2@localhost/a", "holds a user"),
-        ("file:///etc/passwd", "neither"),
+        ("file:///etc/passwd", "no URL"),
+        ("ftp://localhost/a", "neither"),
         ("/a", "neither"),
         ("http://", "no URL"),
     ] {
