@@ -586,6 +586,11 @@ fn of_document(file: &FilePath, problem: &Problem) -> Finding {
             (Rule::KustomizationUnsupported, "write the namespaces into the document itself")
         }
         DocumentProblem::TwoObjects { .. } => (Rule::TwoObjects, "keep one of them"),
+        DocumentProblem::OutsideRoot => (Rule::DoesNotOpen, "move it into the root, or into one of its own"),
+        DocumentProblem::NotHandedOver { .. } => (Rule::KustomizationUnsupported, "make it a Secret of its own"),
+        DocumentProblem::Renamed { .. } => {
+            (Rule::KustomizationUnsupported, "write the name and the namespace that it becomes into the document")
+        }
         DocumentProblem::NameTaken => (Rule::TwoObjects, "give one of the two files another name"),
         DocumentProblem::NotListed | DocumentProblem::IdentityEncrypted => {
             (Rule::DoesNotOpen, "hand it over with `regent import`")

@@ -113,6 +113,9 @@ impl Problem {
             | DocumentProblem::TwoObjects { .. }
             | DocumentProblem::NotListed
             | DocumentProblem::NameTaken
+            | DocumentProblem::OutsideRoot
+            | DocumentProblem::NotHandedOver { .. }
+            | DocumentProblem::Renamed { .. }
             | DocumentProblem::IdentityEncrypted
             | DocumentProblem::BadMerge { .. }) => problem,
         };

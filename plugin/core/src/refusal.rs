@@ -3,6 +3,7 @@
 use crate::authority::AuthorityRefusal;
 use crate::bootstrap::BootstrapError;
 use crate::files::FilesError;
+use crate::flux::reach::Obstacle;
 use crate::gate::GateProblem;
 use crate::name::{FilePath, SecretName};
 use crate::rules::RuleRefusal;
@@ -34,6 +35,9 @@ pub enum Refusal {
     /// Values were asked for where no authority was.
     #[error("values are written only when the authority was asked")]
     Unasked,
+    /// A Flux Kustomization builds something that regent does not follow.
+    #[error("{0}")]
+    Obstacle(Box<Obstacle>),
     /// No key can be derived to wrap data keys with.
     #[error("no identity of the rule has a secret that regent could derive a wrapping key from")]
     NoWrappingKey,
@@ -108,6 +112,23 @@ pub enum DocumentProblem {
     /// Encrypted, Vault rules, the list is unreadable, and its identity is encrypted.
     #[error("it is encrypted whole, and the list that would name it is not readable")]
     IdentityEncrypted,
+    /// Encrypted, reached by a Flux Kustomization, and not in the root that `regent.yaml` speaks for.
+    #[error("it is encrypted, the Kustomization reaches it, and it lies outside the root")]
+    OutsideRoot,
+    /// Encrypted, and used in a way that a handover does not know.
+    #[error("it is encrypted and {what}, which cannot be handed over")]
+    NotHandedOver {
+        /// The use.
+        what: &'static str,
+    },
+    /// A Flux Kustomization gives it another name than the root does.
+    #[error("the Kustomization makes {becomes} of it, and it would be handed over as {known}")]
+    Renamed {
+        /// By the root.
+        known: String,
+        /// By the build.
+        becomes: String,
+    },
     /// A file that is encrypted as a whole would have the name of another one.
     #[error("decrypted it would have the name of another file beside it")]
     NameTaken,

@@ -490,6 +490,14 @@ impl Failure {
         if let Self::Refused(Refusal::Files(error)) = self {
             return error.way_out();
         }
+        if let Self::Refused(Refusal::Obstacle(obstacle)) = self {
+            return obstacle.way_out().to_owned();
+        }
+        if let Self::Refused(Refusal::Document { problem, .. }) = self
+            && let Some(way_out) = way_out_of_flux(problem)
+        {
+            return way_out.to_owned();
+        }
         if let Self::Upload(problem) = self
             && let Some(way_out) = way_out_of_upload(problem)
         {
@@ -601,6 +609,19 @@ fn way_out_of_upload(problem: &UploadProblem) -> Option<&'static str> {
     }
 }
 
+/// What helps with a document that a Flux Kustomization reaches in a way that cannot be handed over.
+fn way_out_of_flux(problem: &DocumentProblem) -> Option<&'static str> {
+    if let DocumentProblem::Renamed { .. } = problem {
+        Some("write that name and namespace into the document itself")
+    } else if let DocumentProblem::NotHandedOver { .. } = problem {
+        Some("make it a Secret of its own among the `resources`")
+    } else if let DocumentProblem::OutsideRoot = problem {
+        Some("move it into the root, or give its folder a `regent.yaml` and an entry of its own")
+    } else {
+        None
+    }
+}
+
 /// A step, and the command after it.
 fn then(first: &str, refresh: Option<&str>) -> String {
     refresh.map_or_else(|| first.to_owned(), |refresh| format!("{first}, then `{refresh}`"))
@@ -631,6 +652,7 @@ fn of_refusal(refusal: &Refusal) -> (Code, Exit) {
         Refusal::Files(_) => (Code::Files, Exit::Refused),
         Refusal::Document { problem, .. } => of_document(problem),
         Refusal::Unasked => (Code::Unasked, Exit::Authority),
+        Refusal::Obstacle(_) => (Code::Files, Exit::Refused),
         Refusal::NoWrappingKey => (Code::Identity, Exit::Usage),
         Refusal::Stopped => (Code::Late, Exit::Authority),
     }
@@ -820,6 +842,9 @@ fn of_document(problem: &DocumentProblem) -> (Code, Exit) {
             (Code::Namespace, Exit::Refused)
         }
         DocumentProblem::NamespaceNotAllowed { .. } => (Code::Allow, Exit::Refused),
+        DocumentProblem::OutsideRoot | DocumentProblem::NotHandedOver { .. } | DocumentProblem::Renamed { .. } => {
+            (Code::Files, Exit::Refused)
+        }
         DocumentProblem::TwoObjects { .. } | DocumentProblem::NameTaken => (Code::Twice, Exit::Refused),
         DocumentProblem::NotListed | DocumentProblem::IdentityEncrypted => (Code::NotListed, Exit::Refused),
         DocumentProblem::DuplicateKey { .. } | DocumentProblem::BadMerge { .. } => (Code::Syntax, Exit::Document),

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::jiff::Timestamp;
+use regent_core::flux::reach::{InlinePatch, Overrides, Selector};
 use regent_core::name::ObjectName;
 use serde_json::{Value, json};
 
@@ -29,10 +30,10 @@ pub(crate) struct SourceArtifact {
 pub(crate) struct Kustomization {
     /// Its uid, for Events.
     pub(crate) uid: String,
-    /// `spec.targetNamespace`.
-    pub(crate) target_namespace: Option<String>,
-    /// `spec.path` without leading `./`, empty for the top.
+    /// `spec.path`, as it stands there.
     pub(crate) path: String,
+    /// What else of `spec` says what its build reads and how it names it.
+    pub(crate) overrides: Overrides,
 }
 
 /// What is published under a name.
@@ -91,12 +92,50 @@ pub(crate) async fn offered(cluster: &Cluster, name: &ObjectName) -> Result<Opti
 pub(crate) async fn kustomization(cluster: &Cluster, name: &ObjectName) -> Result<Option<Kustomization>, ClusterError> {
     let Some(object) = cluster.get(&kustomization_path(name)).await? else { return Ok(None) };
     let spec = &object["spec"];
-    let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
     Ok(Some(Kustomization {
         uid: text(&object["metadata"]["uid"]).unwrap_or_default(),
-        target_namespace: text(&spec["targetNamespace"]),
-        path: text(&spec["path"]).unwrap_or_default().trim_start_matches("./").trim_matches('/').to_owned(),
+        path: text(&spec["path"]).unwrap_or_default(),
+        overrides: Overrides {
+            target_namespace: text(&spec["targetNamespace"]),
+            name_prefix: text(&spec["namePrefix"]),
+            name_suffix: text(&spec["nameSuffix"]),
+            components: listed(&spec["components"]).iter().filter_map(text).collect(),
+            ignore_missing_components: spec["ignoreMissingComponents"].as_bool().unwrap_or_default(),
+            patches: listed(&spec["patches"]).iter().map(patch).collect(),
+            common_labels: texts(&spec["commonMetadata"]["labels"]),
+            common_annotations: texts(&spec["commonMetadata"]["annotations"]),
+        },
     }))
+}
+
+fn text(value: &Value) -> Option<String> {
+    value.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+fn listed(value: &Value) -> &[Value] {
+    value.as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+fn texts(value: &Value) -> BTreeMap<String, String> {
+    let entries = value.as_object().into_iter().flatten();
+    entries.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
+}
+
+fn patch(entry: &Value) -> InlinePatch {
+    let target = &entry["target"];
+    let field = |key: &str| text(&target[key]);
+    InlinePatch {
+        patch: text(&entry["patch"]).unwrap_or_default(),
+        target: (!target.is_null()).then(|| Selector {
+            group: field("group"),
+            version: field("version"),
+            kind: field("kind"),
+            name: field("name"),
+            namespace: field("namespace"),
+            label_selector: field("labelSelector"),
+            annotation_selector: field("annotationSelector"),
+        }),
+    }
 }
 
 /// Makes the `ExternalArtifact` say this; whatever says so already is not written again. Whether it was written.

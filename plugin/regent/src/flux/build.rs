@@ -13,6 +13,7 @@ use regent_core::authority::{self, Mode, Place, Recheck};
 use regent_core::emit::{Encoding, Manifest};
 use regent_core::flux::artifact::{self, Change, Phase};
 use regent_core::flux::bound::Bound;
+use regent_core::flux::{reach, reached};
 use regent_core::name::{Epoch, FilePath};
 use regent_core::rules::FluxApplication;
 use regent_sops::{DataKeys, Keyring, Limits, Opener};
@@ -20,15 +21,17 @@ use tokio::runtime::Handle;
 
 use super::pack::{self, Changes, Packed};
 use super::tree::Tree;
+use crate::cluster::flux::Kustomization;
 use crate::failure::Failure;
 use crate::reload::Loaded;
-use crate::source::{bootstrap_of, other_bootstraps};
+use crate::source::{BOOTSTRAP, bootstrap_of, other_bootstraps};
 use crate::witnesses::{Observed, Witnesses};
 
 /// What an artifact is made of, and for whom.
 pub(crate) struct Build<'a> {
     pub(crate) loaded: &'a Loaded,
     pub(crate) application: &'a FluxApplication,
+    pub(crate) kustomization: &'a Kustomization,
     pub(crate) tree: &'a Tree,
     /// What a person calls the tree.
     pub(crate) label: &'a str,
@@ -119,7 +122,11 @@ impl Build<'_> {
             bound: &bound,
             endpoint: &self.loaded.config.flux.endpoint,
         })?;
-        let changes = self.written(artifact.changes, rule.bootstrap.parent().as_ref())?;
+        let files = self.tree.gathered(&whole()?, limits.document, self.label)?.files;
+        let reach = reach::reach(&files, &self.kustomization.path, &self.kustomization.overrides, &limits);
+        let root = rule.bootstrap.parent();
+        let artifact = reached::only(artifact, &reach, root.as_ref(), &bootstrap)?;
+        let changes = self.written(artifact.changes, root.as_ref())?;
         let packed = pack::pack(self.tree, &changes)?;
         Ok(Built {
             packed,
@@ -152,6 +159,11 @@ impl Build<'_> {
         }
         Ok(written)
     }
+}
+
+/// A file at the top of the repository: what is gathered around it is all of it.
+fn whole() -> Result<FilePath, Failure> {
+    FilePath::parse(BOOTSTRAP).map_err(|_| Failure::Bug)
 }
 
 /// A file of YAML documents.

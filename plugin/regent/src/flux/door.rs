@@ -28,7 +28,7 @@ use super::build::{Build, Built};
 use super::endpoint::Refused;
 use super::shelf::{Holds, Published, Shelf};
 use super::tree::{Fetcher, Offered, Tree};
-use crate::cluster::flux::{self, ORIGIN_REVISION, Publication, Readiness, SourceArtifact};
+use crate::cluster::flux::{self, Kustomization, ORIGIN_REVISION, Publication, Readiness, SourceArtifact};
 use crate::cluster::lease::Candidate;
 use crate::cluster::watch::{Event, Events};
 use crate::cluster::{Cluster, ClusterError};
@@ -179,6 +179,8 @@ struct Follower {
 #[derive(Clone, Debug, PartialEq)]
 struct Seen {
     source: Source,
+    /// What the Kustomization says of its build.
+    kustomization: Kustomization,
     holder: Holder,
     is_settled: bool,
     generation: u64,
@@ -259,7 +261,8 @@ impl Follower {
             self.put_token(&loaded, &cluster, &holder, is_settled).await?;
         }
         let source = self.source(&loaded, &cluster, &holder).await?;
-        let seen = Seen { source, holder, is_settled, generation: loaded.generation };
+        let kustomization = self.kustomization(&cluster).await?;
+        let seen = Seen { source, kustomization, holder, is_settled, generation: loaded.generation };
         if self.built.as_ref() != Some(&seen) {
             let built = self.build(&loaded, &seen).await?;
             self.keep(&seen, &built)?;
@@ -296,6 +299,17 @@ impl Follower {
         }
     }
 
+    /// What the Kustomization says of its build: without it nobody knows what the artifact is for.
+    async fn kustomization(&self, cluster: &Cluster) -> Result<Kustomization, Failure> {
+        let name = &self.application.kustomization;
+        let found = flux::kustomization(cluster, name).await.map_err(|problem| cluster.failure(problem))?;
+        found.ok_or_else(|| Failure::World {
+            what: "find",
+            name: format!("Kustomization {name}"),
+            reason: "it does not exist yet".to_owned(),
+        })
+    }
+
     async fn build(&mut self, loaded: &Arc<Loaded>, seen: &Seen) -> Result<Built, Failure> {
         let known = self.tree.as_ref().filter(|(source, _)| *source == seen.source).map(|(_, tree)| Arc::clone(tree));
         let tree = match known {
@@ -313,10 +327,19 @@ impl Follower {
         };
         self.tree = Some((seen.source.clone(), Arc::clone(&tree)));
         let (shared, loaded, application) = (Arc::clone(&self.shared), Arc::clone(loaded), self.application.clone());
-        let label = seen.source.revision();
+        let (kustomization, label) = (seen.kustomization.clone(), seen.source.revision());
         let built = tokio::task::spawn_blocking(move || {
             let Shared { witnesses, data_keys, .. } = &*shared;
-            Build { loaded: &loaded, application: &application, tree: &tree, label: &label, witnesses, data_keys }.run()
+            let build = Build {
+                loaded: &loaded,
+                application: &application,
+                kustomization: &kustomization,
+                tree: &tree,
+                label: &label,
+                witnesses,
+                data_keys,
+            };
+            build.run()
         });
         built.await.map_err(|_| Failure::Bug)?
     }

@@ -161,6 +161,7 @@ impl Seen {
             | Refusal::Rule(_)
             | Refusal::Files(_)
             | Refusal::Unasked
+            | Refusal::Obstacle(_)
             | Refusal::NoWrappingKey
             | Refusal::Stopped => self.history.unclear += 1,
         }
