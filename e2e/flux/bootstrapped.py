@@ -48,7 +48,7 @@ class Bootstrapped:
                 {"apiGroups": ["source.toolkit.fluxcd.io"], "resources": ["gitrepositories"], "verbs": ["get", "watch"]},
                 {"apiGroups": ["source.toolkit.fluxcd.io"], "resources": ["externalartifacts", "externalartifacts/status"],
                  "verbs": ["get", "create", "patch"]},
-                {"apiGroups": ["kustomize.toolkit.fluxcd.io"], "resources": ["kustomizations"], "verbs": ["get"]},
+                {"apiGroups": ["kustomize.toolkit.fluxcd.io"], "resources": ["kustomizations"], "verbs": ["get", "watch"]},
                 {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [TOKEN], "verbs": ["create", "patch"]},
                 {"apiGroups": [""], "resources": ["events"], "verbs": ["create"]},
                 {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "patch"]},

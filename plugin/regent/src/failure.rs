@@ -649,10 +649,9 @@ fn of_refusal(refusal: &Refusal) -> (Code, Exit) {
         Refusal::Bootstrap(_) | Refusal::Rule(RuleRefusal::Config { .. }) => (Code::Config, Exit::Usage),
         Refusal::Rule(RuleRefusal::NotAllowed { .. }) => (Code::Allow, Exit::Refused),
         Refusal::Files(FilesError::File { problem: FileProblem::TooLarge { .. }, .. }) => (Code::Limit, Exit::Document),
-        Refusal::Files(_) => (Code::Files, Exit::Refused),
+        Refusal::Files(_) | Refusal::Obstacle(_) => (Code::Files, Exit::Refused),
         Refusal::Document { problem, .. } => of_document(problem),
         Refusal::Unasked => (Code::Unasked, Exit::Authority),
-        Refusal::Obstacle(_) => (Code::Files, Exit::Refused),
         Refusal::NoWrappingKey => (Code::Identity, Exit::Usage),
         Refusal::Stopped => (Code::Late, Exit::Authority),
     }

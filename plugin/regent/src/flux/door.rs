@@ -213,16 +213,17 @@ impl Follower {
 
     /// Never returns.
     async fn run(mut self) -> Infallible {
-        let _watching = match &self.application.source {
-            FluxSource::GitRepository(name) => {
-                let (shared, changed) = (Arc::clone(&self.shared), Arc::clone(&self.changed));
-                let path = flux::git_repository_path(name);
-                let mut tasks = JoinSet::new();
-                tasks.spawn(async move { shared.watch(&path, &changed).await });
-                Some(tasks)
-            }
-            FluxSource::Watch => None,
-        };
+        let mut followed = vec![flux::kustomization_path(&self.application.kustomization)];
+        match &self.application.source {
+            FluxSource::GitRepository(name) => followed.push(flux::git_repository_path(name)),
+            FluxSource::Watch => {}
+        }
+        // Dropped, it ends them.
+        let mut watching = JoinSet::new();
+        for path in followed {
+            let (shared, changed) = (Arc::clone(&self.shared), Arc::clone(&self.changed));
+            watching.spawn(async move { shared.watch(&path, &changed).await });
+        }
         let (mut moves, mut leads) = (self.shared.witnesses.moves(), self.shared.leads.subscribe());
         let (mut pause, mut told) = (PAUSE, None);
         loop {

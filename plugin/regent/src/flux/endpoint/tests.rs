@@ -545,3 +545,5 @@ async fn a_given_token_is_over_when_it_says_so_and_is_one_authoritys() {
     assert_eq!(stands_for(&prod, 1000), None);
     assert_eq!(stands_for(&dev, 999), None);
 }
+
+mod real;
