@@ -180,7 +180,10 @@ impl LiveSecret {
         managers.dedup();
         let of_a_person = |map: &str, key: &str| is_of_kubectl_alone(metadata, map, key);
         let dropped = [
-            (Guard::FluxPrune, of_a_person("f:annotations", guard::FLUX_PRUNE) || of_a_person("f:labels", guard::FLUX_PRUNE)),
+            (
+                Guard::FluxPrune,
+                of_a_person("f:annotations", guard::FLUX_PRUNE) || of_a_person("f:labels", guard::FLUX_PRUNE),
+            ),
             (Guard::Label, of_a_person("f:labels", guard::AUTHORITY)),
         ];
         Self {
@@ -497,7 +500,8 @@ fn is_of_kubectl_alone(metadata: &Value, map: &str, key: &str) -> bool {
         let fields = member(entry, "fieldsV1").and_then(|fields| member(fields, "f:metadata"));
         fields.and_then(|fields| member(fields, map)).is_some_and(|fields| member(fields, &field).is_some())
     };
-    let managers = list(metadata, "managedFields").iter().filter(has).filter_map(|entry| member(entry, "manager")?.as_str());
+    let managers =
+        list(metadata, "managedFields").iter().filter(has).filter_map(|entry| member(entry, "manager")?.as_str());
     let managers: Vec<&str> = managers.collect();
     !managers.is_empty() && managers.iter().all(|manager| manager.starts_with("kubectl"))
 }

@@ -215,7 +215,10 @@ mod tests {
             } })
         };
         let ready = published(&object("True"));
-        assert_eq!((ready.revision.as_deref(), ready.origin.as_deref()), (Some("handover@sha256:0a"), Some("main@sha1:1")));
+        assert_eq!(
+            (ready.revision.as_deref(), ready.origin.as_deref()),
+            (Some("handover@sha256:0a"), Some("main@sha1:1"))
+        );
         assert_eq!(ready.refusal, None);
         assert_eq!(published(&object("False")).refusal.as_deref(), Some("why"));
     }

@@ -184,9 +184,7 @@ mod tests {
 
     #[test]
     fn no_right_is_without_a_name_and_none_deletes_lists_or_updates_but_for_looking_at_what_gitops_tools_have() {
-        let looks = |group: &str, resource: &str, verbs: &[&str]| {
-            json!({ "apiGroups": [group], "resources": [resource], "verbs": verbs })
-        };
+        let looks = |group: &str, resource: &str, verbs: &[&str]| json!({ "apiGroups": [group], "resources": [resource], "verbs": verbs });
         let looks = [
             looks("argoproj.io", "applications", &["get", "list"]),
             looks("kustomize.toolkit.fluxcd.io", "kustomizations", &["get", "list"]),

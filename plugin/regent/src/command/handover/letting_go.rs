@@ -76,7 +76,9 @@ pub(super) async fn preflight(
     }
     if !awaited.is_empty() {
         let most = longest(&facts).as_secs();
-        output::note(format_args!("Flux may take up to {most} s to let go, by `spec.timeout` and `spec.retryInterval`"));
+        output::note(format_args!(
+            "Flux may take up to {most} s to let go, by `spec.timeout` and `spec.retryInterval`"
+        ));
     }
     Ok(problems)
 }
@@ -125,7 +127,11 @@ async fn not_locked_out(
 }
 
 /// Whether what Kustomizations applied, and what is published for them, is what is handed over.
-pub(super) async fn stands_still(cluster: &Cluster, root: &Root, handed_over: &[ListedDocument]) -> Result<(), Failure> {
+pub(super) async fn stands_still(
+    cluster: &Cluster,
+    root: &Root,
+    handed_over: &[ListedDocument],
+) -> Result<(), Failure> {
     let flux = Configured::of(root);
     let Some(look) = flux.look(cluster).await.map_err(|problem| unseen_before(cluster, &problem))? else {
         return Ok(());
@@ -365,7 +371,6 @@ impl Look {
         self.kustomizations.iter().filter(move |kustomization| is_awaited(&kustomization.name))
     }
 }
-
 
 fn unseen_before(cluster: &Cluster, problem: &ClusterError) -> Failure {
     let whose = cluster.name();

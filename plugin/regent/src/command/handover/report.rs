@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use comfy_table::{ContentArrangement, Table, presets};
 use regent_core::evidence::ListedClass;
+use regent_core::flux;
 use regent_core::handover::decide::Step;
 use regent_core::handover::plan::{Entry, Existing, Plan, State};
 use regent_core::handover::record::Marked;
 use regent_core::name::{FilePath, SecretName};
-use regent_core::flux;
 use regent_core::settle::{Lacking, Left, Without};
 use serde_json::json;
 
