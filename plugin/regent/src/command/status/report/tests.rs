@@ -111,6 +111,7 @@ fn facts(evidence: Evidence) -> Facts {
         } else {
             Keys::Needed
         },
+        flux: Flux::None,
         account: if evidence.is_settled() { Account::Left(Vec::new()) } else { Account::Needed },
         secrets: ours
             .clone()
