@@ -1,3 +1,4 @@
+use super::super::flux::Flux;
 use std::path::PathBuf;
 
 use regent_core::evidence::{Clusters, Evidence, RecordFacts};
