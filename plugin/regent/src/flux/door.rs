@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use regent_core::Refusal;
 use regent_core::authority::AuthorityRefusal;
@@ -17,7 +17,8 @@ use regent_core::evidence::Holder;
 use regent_core::flux::artifact::Phase;
 use regent_core::flux::bound;
 use regent_core::name::{Epoch, ObjectName};
-use regent_core::rules::{Flux, FluxApplication, FluxSource, Followed};
+use regent_core::remote::Location;
+use regent_core::rules::{Flux, FluxApplication, FluxSource, Followed, Voucher};
 use regent_sops::DataKeys;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc, watch};
@@ -28,6 +29,7 @@ use super::build::{Build, Built};
 use super::endpoint::Refused;
 use super::shelf::{Holds, Published, Shelf};
 use super::tree::{Fetcher, Offered, Tree};
+use super::wake::Wakes;
 use crate::cluster::flux::{self, Kustomization, ORIGIN_REVISION, Publication, Readiness, SourceArtifact};
 use crate::cluster::lease::Candidate;
 use crate::cluster::watch::{Event, Events};
@@ -49,6 +51,7 @@ struct Shared {
     witnesses: Arc<Witnesses>,
     data_keys: Arc<DataKeys>,
     shelf: Arc<Shelf>,
+    wakes: Arc<Wakes>,
     /// Whether this replica writes.
     leads: watch::Sender<bool>,
 }
@@ -59,7 +62,7 @@ const LEASE: &str = "regent-flux";
 /// How often the operator's file is asked which Kustomizations there are.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// How often everything is looked at without an event, and a server of Git is asked.
+/// How often everything is looked at without an event; a server of Git is asked as often as its entry says.
 const IDLE: Duration = Duration::from_secs(30);
 
 /// Between two tries, doubled while they fail.
@@ -75,12 +78,11 @@ impl Door {
         witnesses: Arc<Witnesses>,
         data_keys: Arc<DataKeys>,
         shelf: Arc<Shelf>,
+        wakes: Arc<Wakes>,
         refusals: mpsc::Receiver<Refused>,
     ) -> Self {
-        Self {
-            shared: Arc::new(Shared { current, witnesses, data_keys, shelf, leads: watch::Sender::new(false) }),
-            refusals,
-        }
+        let leads = watch::Sender::new(false);
+        Self { shared: Arc::new(Shared { current, witnesses, data_keys, shelf, wakes, leads }), refusals }
     }
 
     /// Never returns.
@@ -169,8 +171,12 @@ struct Follower {
     changed: Arc<Notify>,
     /// What the last artifact was built from.
     built: Option<Seen>,
-    /// The tree that was fetched last: what Vault changes is built from it at once.
+    /// The tree that was fetched last, vouched for: what Vault changes is built from it at once.
     tree: Option<(Source, Arc<Tree>)>,
+    /// What a server of Git said last, and when it was asked.
+    asked: Option<(Box<Followed>, String, Instant)>,
+    /// What nobody vouches for is not fetched again.
+    unvouched: Option<(Source, Failure)>,
     /// Whose token was put where.
     token: Option<(Epoch, u64, Instant)>,
 }
@@ -208,7 +214,8 @@ const TOKEN_AGAIN: Duration = Duration::from_secs(600);
 
 impl Follower {
     fn new(shared: Arc<Shared>, application: FluxApplication) -> Self {
-        Self { shared, application, changed: Arc::default(), built: None, tree: None, token: None }
+        let changed = Arc::default();
+        Self { shared, application, changed, built: None, tree: None, asked: None, unvouched: None, token: None }
     }
 
     /// Never returns.
@@ -225,14 +232,20 @@ impl Follower {
             watching.spawn(async move { shared.watch(&path, &changed).await });
         }
         let (mut moves, mut leads) = (self.shared.witnesses.moves(), self.shared.leads.subscribe());
-        let (mut pause, mut told) = (PAUSE, None);
+        let mut wakes = self.shared.wakes.subscribe(&self.application.authority);
+        let (mut pause, mut told, mut is_woken) = (PAUSE, None, false);
         loop {
+            if is_woken || wakes.has_changed().unwrap_or_default() {
+                wakes.mark_unchanged();
+                self.asked = None;
+            }
+            is_woken = false;
             moves.mark_unchanged();
             leads.mark_unchanged();
             let wait = match self.look().await {
                 Ok(()) => {
                     (pause, told) = (PAUSE, None);
-                    IDLE
+                    self.asked.as_ref().map_or(IDLE, |(place, _, _)| IDLE.min(place.interval))
                 }
                 Err(failure) => {
                     self.refuse(&failure, &mut told).await;
@@ -243,6 +256,7 @@ impl Follower {
             let awaited = async {
                 tokio::select! {
                     () = self.changed.notified() => {}
+                    _ = wakes.changed() => is_woken = true,
                     _ = moves.changed() => {}
                     _ = leads.changed() => {}
                 }
@@ -261,7 +275,7 @@ impl Follower {
         if self.shared.is_leading() {
             self.put_token(&loaded, &cluster, &holder, is_settled).await?;
         }
-        let source = self.source(&loaded, &cluster, &holder).await?;
+        let (source, passed_over) = self.source(&loaded, &cluster, &holder).await?;
         let kustomization = self.kustomization(&cluster).await?;
         let seen = Seen { source, kustomization, holder, is_settled, generation: loaded.generation };
         if self.built.as_ref() != Some(&seen) {
@@ -269,34 +283,99 @@ impl Follower {
             self.keep(&seen, built).await?;
             self.built = Some(seen);
         }
+        // The stubs did not wait for it, and a person learns of it all the same.
+        if let Some(failure @ Failure::Unvouched { .. }) = passed_over {
+            return Err(failure);
+        }
         let revision = self.built.as_ref().map(|seen| seen.source.revision()).unwrap_or_default();
         self.publish(&loaded, &cluster, &Readiness::Ready(format!("built from {revision}"))).await
     }
 
-    /// The newest revision. Where it cannot be had and Vault rules, the last one does: the stubs must not wait for Git.
-    async fn source(&self, loaded: &Arc<Loaded>, cluster: &Cluster, holder: &Holder) -> Result<Source, Failure> {
-        let newest = match &self.application.source {
+    /// The newest revision. Where it cannot be had and Vault rules, the last one does, beside the reason: the stubs must wait
+    /// neither for Git nor for a signer.
+    async fn source(
+        &mut self,
+        loaded: &Arc<Loaded>,
+        cluster: &Cluster,
+        holder: &Holder,
+    ) -> Result<(Source, Option<Failure>), Failure> {
+        match (self.newest(loaded, cluster).await, holder, &self.tree) {
+            (Ok(newest), _, _) => Ok((newest, None)),
+            (Err(failure), Holder::Vault { .. }, Some((last, _))) => Ok((last.clone(), Some(failure))),
+            (Err(failure), _, _) => Err(failure),
+        }
+    }
+
+    /// The newest revision, with whom the operator's file asks behind it.
+    async fn newest(&mut self, loaded: &Arc<Loaded>, cluster: &Cluster) -> Result<Source, Failure> {
+        match self.application.source.clone() {
             FluxSource::GitRepository(name) => {
-                let offered = flux::offered(cluster, name).await.map_err(|problem| cluster.failure(problem))?;
-                offered.map(Source::Artifact).ok_or_else(|| Failure::World {
+                let offered = flux::offered(cluster, &name).await.map_err(|problem| cluster.failure(problem))?;
+                let flux::Offer { artifact, verified } = offered.ok_or_else(|| Failure::World {
                     what: "find",
                     name: format!("GitRepository {name}"),
                     reason: "it does not exist, or offers no artifact yet".to_owned(),
-                })
+                })?;
+                let source = Source::Artifact(artifact);
+                match (&self.application.voucher, verified) {
+                    (Voucher::SourceController, Err(rule)) if !self.holds(&source) => {
+                        Err(Failure::Unvouched { what: source.revision(), problem: rule.to_owned() })
+                    }
+                    (Voucher::SourceController | Voucher::Signers(_) | Voucher::Nobody, Ok(()) | Err(_)) => Ok(source),
+                }
             }
             FluxSource::Watch => {
-                let place = loaded.config.watch.iter().find(|entry| entry.authority == self.application.authority);
-                let place = Box::new(place.ok_or(Failure::Bug)?.clone());
-                let asked = tokio::task::spawn_blocking(move || {
-                    let commit = git::commit(&git::Place::followed(&place), &place.revision)?;
-                    Ok(Source::Commit { place, commit })
-                });
-                asked.await.map_err(|_| Failure::Bug)?
+                let source = self.commit(loaded).await?;
+                self.signed(loaded, source).await
             }
+        }
+    }
+
+    /// Whether its tree is at hand, and so was vouched for.
+    fn holds(&self, source: &Source) -> bool {
+        self.tree.as_ref().is_some_and(|(held, _)| held == source)
+    }
+
+    /// The newest commit. A server is asked once in its interval, or when it told that something moved.
+    async fn commit(&mut self, loaded: &Loaded) -> Result<Source, Failure> {
+        let place = loaded.config.watch.iter().find(|entry| entry.authority == self.application.authority);
+        let place = Box::new(place.ok_or(Failure::Bug)?.clone());
+        if let (Location::Remote(_), Some((of, commit, at))) = (&place.repo, &self.asked)
+            && *of == place
+            && at.elapsed() < place.interval
+        {
+            return Ok(Source::Commit { commit: commit.clone(), place });
+        }
+        let (at, asked) = (Instant::now(), place.clone());
+        let said = tokio::task::spawn_blocking(move || git::commit(&git::Place::followed(&asked), &asked.revision));
+        let commit = said.await.map_err(|_| Failure::Bug)??;
+        self.asked = Some((place.clone(), commit.clone(), at));
+        Ok(Source::Commit { place, commit })
+    }
+
+    /// A commit that one of the signers signed, its tree at hand.
+    async fn signed(&mut self, loaded: &Arc<Loaded>, source: Source) -> Result<Source, Failure> {
+        let signers = match &self.application.voucher {
+            Voucher::Nobody | Voucher::SourceController => return Ok(source),
+            Voucher::Signers(_) if self.holds(&source) => return Ok(source),
+            Voucher::Signers(signers) => signers,
         };
-        match (newest, holder, &self.tree) {
-            (Err(_), Holder::Vault { .. }, Some((last, _))) => Ok(last.clone()),
-            (newest, _, _) => newest,
+        if let Some((refused, failure)) = &self.unvouched
+            && *refused == source
+        {
+            return Err(failure.clone());
+        }
+        match fetch(loaded, &source, signers).await {
+            Ok(tree) => {
+                self.tree = Some((source.clone(), Arc::new(tree)));
+                Ok(source)
+            }
+            Err(failure) => {
+                if let Failure::Unvouched { .. } = failure {
+                    self.unvouched = Some((source, failure.clone()));
+                }
+                Err(failure)
+            }
         }
     }
 
@@ -315,7 +394,7 @@ impl Follower {
         let known = self.tree.as_ref().filter(|(source, _)| *source == seen.source).map(|(_, tree)| Arc::clone(tree));
         let tree = match known {
             Some(tree) => tree,
-            None => match fetch(loaded, &seen.source).await {
+            None => match fetch(loaded, &seen.source, &[]).await {
                 Ok(tree) => Arc::new(tree),
                 Err(failure) => match (&seen.holder, &self.tree) {
                     (Holder::Vault { .. }, Some((_, last))) => {
@@ -471,8 +550,8 @@ impl Follower {
     }
 }
 
-/// Reads the tree of a revision.
-async fn fetch(loaded: &Arc<Loaded>, source: &Source) -> Result<Tree, Failure> {
+/// Reads the tree of a revision; of a commit only where one of `signers` signed it, if there are any.
+async fn fetch(loaded: &Arc<Loaded>, source: &Source, signers: &[String]) -> Result<Tree, Failure> {
     let limits = UploadLimits::of(&loaded.config.limits);
     match source {
         Source::Artifact(SourceArtifact { url, digest, revision, size }) => {
@@ -485,8 +564,13 @@ async fn fetch(loaded: &Arc<Loaded>, source: &Source) -> Result<Tree, Failure> {
         }
         Source::Commit { place, commit } => {
             let (place, commit, label) = (git::Place::followed(place), commit.clone(), source.revision());
+            let signers = signers.to_vec();
             let read = tokio::task::spawn_blocking(move || {
-                Tree::of_commit(&Held::open(&place, &commit, History::None)?, &label, limits)
+                let held = Held::open(&place, &commit, History::None)?;
+                if !signers.is_empty() {
+                    git::vouched(&held, &signers, SystemTime::now())?;
+                }
+                Tree::of_commit(&held, &label, limits)
             });
             read.await.map_err(|_| Failure::Bug)?
         }
