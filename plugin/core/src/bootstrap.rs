@@ -170,7 +170,7 @@ pub struct HandoverDecisions {
     #[serde(deserialize_with = "written::list::<_, _, MAX_SECRETS>")]
     pub accept_changed: Vec<SecretName>,
     /// Allowed signers of a commit that is named by its branch: SSH public keys in a line, `OpenPGP` public key blocks.
-    #[serde(deserialize_with = "signers")]
+    #[serde(deserialize_with = "signers_from")]
     pub signers: Vec<String>,
 }
 
@@ -558,7 +558,8 @@ fn kinds<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
     Ok(kinds.into_iter().map(|Kind(text)| text).collect())
 }
 
-fn signers<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+/// Reads signers of commits, for whichever file lists them.
+pub(crate) fn signers_from<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
     let signers = written::list::<_, Signer, 256>(from)?;
     Ok(signers.into_iter().map(|Signer(text)| text).collect())
 }

@@ -20,7 +20,7 @@ use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use flux::{Flux, FluxApplication, FluxSource};
+pub use flux::{Flux, FluxApplication, FluxSource, Voucher};
 
 mod flux;
 
@@ -133,6 +133,21 @@ pub struct Followed {
     pub revision: String,
     /// The authority whose root is looked at; a rule has to say where that is.
     pub authority: AuthorityName,
+    /// How often it is asked without an event, 5 s to a day; the kernel tells of a folder's commits by itself.
+    #[serde(default = "interval", deserialize_with = "interval_from")]
+    pub interval: Duration,
+    /// By what its server tells of a commit (`POST /hook/<authority>`).
+    #[serde(default)]
+    pub webhook: Option<Webhook>,
+}
+
+/// How a webhook proves where it comes from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "a mapping with `secretFile`")]
+pub struct Webhook {
+    /// A file with the secret of its HMAC.
+    #[serde(deserialize_with = "line_path")]
+    pub secret_file: PathBuf,
 }
 
 /// The `argocd` section.
@@ -226,6 +241,13 @@ impl fmt::Display for HostPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { host, port } = self;
         if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+    }
+}
+
+impl Followed {
+    /// The files that it names, for whoever knows which folder their paths count from.
+    pub fn files_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        self.access.files_mut().chain(self.webhook.iter_mut().map(|webhook| &mut webhook.secret_file))
     }
 }
 
@@ -365,6 +387,11 @@ impl RegentConfig {
         for (index, followed) in written.watch.iter().enumerate() {
             let fits = followed.access.fits(&followed.repo);
             fits.map_err(|rule| Fault::anywhere(format!("watch[{index}].access: {rule}")))?;
+            // The address of a hook is the authority's, and answers to one secret.
+            let is_same = |other: &Followed| other.authority == followed.authority && other.webhook.is_some();
+            if followed.webhook.is_some() && written.watch.iter().take(index).any(is_same) {
+                return Err(Fault::anywhere(format!("watch[{index}].webhook: another entry of the authority has one")));
+            }
         }
         let watched: Vec<_> = written.watch.iter().map(|followed| &followed.authority).collect();
         written.flux.fits(&written.rules, &watched).map_err(Fault::anywhere)?;
@@ -938,6 +965,10 @@ fn written_line<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> 
     Line::deserialize(from).map(|Line(text)| text)
 }
 
+fn line_path<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
+    written_line(from).map(PathBuf::from)
+}
+
 fn optional_repository<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Repository>, D::Error> {
     Ok(optional_line(from)?.as_deref().map(Repository::new))
 }
@@ -982,20 +1013,37 @@ fn files<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {
 
 fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
     const RULE: &str = "expects a time such as `60s`, more than 0 and at most a day";
-    written::text(from, "a time such as `60s`", |text| {
-        let (number, unit) = number_and_unit(text).ok_or(RULE)?;
-        let milliseconds = match unit {
-            "ms" => 1,
-            "s" => 1_000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            _ => return Err(RULE),
-        };
-        match number.checked_mul(milliseconds) {
-            Some(time @ 1..=86_400_000) => Ok(Duration::from_millis(time)),
-            Some(_) | None => Err(RULE),
-        }
+    written::text(from, "a time such as `60s`", |text| match milliseconds(text) {
+        Some(time @ 1..=DAY) => Ok(Duration::from_millis(time)),
+        Some(_) | None => Err(RULE),
     })
+}
+
+fn interval_from<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    const RULE: &str = "expects a time such as `30s`, from 5 seconds to a day";
+    written::text(from, "a time such as `30s`", |text| match milliseconds(text) {
+        Some(time @ 5_000..=DAY) => Ok(Duration::from_millis(time)),
+        Some(_) | None => Err(RULE),
+    })
+}
+
+fn interval() -> Duration {
+    Duration::from_secs(30)
+}
+
+/// A day, in milliseconds.
+const DAY: u64 = 86_400_000;
+
+fn milliseconds(text: &str) -> Option<u64> {
+    let (number, unit) = number_and_unit(text)?;
+    let each = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    number.checked_mul(each)
 }
 
 /// Reads a size between two bounds in bytes.

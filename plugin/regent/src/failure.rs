@@ -86,6 +86,14 @@ pub(crate) enum Failure {
         /// Why.
         problem: SignatureProblem,
     },
+    /// Nobody whom the operator's file asks vouches for a revision.
+    #[error("{what} builds no artifact: {problem}")]
+    Unvouched {
+        /// The commit, or the revision of a `GitRepository`.
+        what: String,
+        /// Why.
+        problem: String,
+    },
     /// A cluster is not as it has to be.
     #[error("{cluster} is not ready: {problem}")]
     NotReady {
@@ -513,6 +521,9 @@ impl Failure {
         if let Self::Signature { problem, .. } = self {
             return problem.way_out();
         }
+        if let Self::Unvouched { .. } = self {
+            return "sign a new commit with a listed key; the last artifact stays".to_owned();
+        }
         if let Self::NotReady { way_out, .. }
         | Self::LaterEpoch { way_out, .. }
         | Self::Rebootstrap { way_out, .. }
@@ -554,7 +565,7 @@ impl Failure {
             Self::Vault { .. } => (Code::Vault, Exit::Authority),
             Self::VaultEnvironment { .. } => (Code::VaultEnvironment, Exit::Usage),
             Self::Git { .. } => (Code::Git, Exit::Usage),
-            Self::Signature { .. } => (Code::Signature, Exit::Refused),
+            Self::Signature { .. } | Self::Unvouched { .. } => (Code::Signature, Exit::Refused),
             Self::NotReady { .. } => (Code::NotReady, Exit::Refused),
             Self::LaterEpoch { .. } => (Code::Denied, Exit::Refused),
             Self::Rebootstrap { refusal, .. } => of_rebootstrap(refusal),
@@ -1229,9 +1240,11 @@ impl Code {
             Self::Signature => Entry {
                 name: "signature",
                 exits: &[Exit::Refused],
-                meaning: "a handover begins from a commit that is named by its full id, or signed by an allowed signer",
+                meaning: "nobody who is asked vouches for the commit that a handover or an artifact would begin from",
                 why: "A branch is whatever the server says at that moment. A full id binds every byte; a signature by \
-                      somebody whom `handover.signers` lists says who wants that commit handed over.",
+                      somebody whom `handover.signers` lists says who wants that commit handed over. Flux' artifacts are \
+                      built from signed commits alone where the operator's file lists `signers`, or asks that \
+                      source-controller `verified` them.",
                 way_out: "name the commit by its full id, or sign it with a key of `handover.signers`",
             },
             Self::NextEpoch => Entry {

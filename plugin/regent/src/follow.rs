@@ -41,7 +41,7 @@ struct Seen {
 
 /// Findings told in the log for one commit; the rest is counted.
 const MOST_TOLD: usize = 100;
-/// How often things are looked at without an event, and a server is asked at most.
+/// How often things are looked at without an event, at least.
 const IDLE: Duration = Duration::from_secs(30);
 
 impl Follower {
@@ -72,15 +72,16 @@ impl Follower {
             for entry in &followed {
                 // Events tell of this machine's repositories, and a server is not asked more often for that.
                 let is_elsewhere = matches!(entry.repo, Location::Remote(_));
-                if is_elsewhere && asked.get(entry).is_some_and(|last| last.elapsed() < IDLE) {
+                if is_elsewhere && asked.get(entry).is_some_and(|last| last.elapsed() < entry.interval) {
                     continue;
                 }
                 self.look(entry, &mut seen);
                 asked.insert(entry.clone(), Instant::now());
             }
+            let wait = followed.iter().map(|entry| entry.interval).min().unwrap_or(IDLE).min(IDLE);
             match &watch {
-                Some(watch) => watch.wait_at_most(IDLE),
-                None => std::thread::sleep(IDLE),
+                Some(watch) => watch.wait_at_most(wait),
+                None => std::thread::sleep(wait),
             }
         }
     }

@@ -5,6 +5,7 @@
 //! changes, everything is read anew. A file that does not parse leaves the old one in force; a rule whose identities
 //! cannot be used keeps those that it had.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -14,6 +15,7 @@ use regent_core::name::AuthorityName;
 use regent_core::rules::{Asked, RegentConfig, Rule};
 use regent_sops::{DataKeys, Keyring, WrappingKeys};
 use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
 
 use crate::failure::Failure;
 use crate::telemetry::{Metrics, Reload};
@@ -39,6 +41,8 @@ pub(crate) struct Loaded {
     demo: bool,
     /// Each rule's identities, or why they cannot be used.
     keyrings: Vec<Result<Arc<Keyring>, Failure>>,
+    /// The secret of each authority's webhook, or why it cannot be used.
+    hooks: BTreeMap<AuthorityName, Result<Arc<Zeroizing<String>>, Failure>>,
     /// Each rule's wrapping keys, once somebody asked for them.
     wrapping_keys: Vec<OnceLock<WrappingKeys>>,
 }
@@ -51,8 +55,13 @@ impl Loaded {
         let store = config::store_in(&origin.file, &config.store);
         let keyrings = config.rules.iter().map(|rule| keys::exactly(&identities(origin, rule)).map(Arc::new)).collect();
         let wrapping_keys = config.rules.iter().map(|_| OnceLock::new()).collect();
+        let hooks = config.watch.iter().filter_map(|followed| {
+            let secret = config::one_line_of(&followed.webhook.as_ref()?.secret_file).map(Arc::new);
+            Some((followed.authority.clone(), secret))
+        });
+        let hooks = hooks.collect();
         let generation = GENERATION.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { config, generation, store, demo: origin.demo, keyrings, wrapping_keys })
+        Ok(Self { config, generation, store, demo: origin.demo, keyrings, hooks, wrapping_keys })
     }
 
     /// The authority store. Asked each time, because what a server may write can change under it.
@@ -86,7 +95,13 @@ impl Loaded {
         Ok(self.wrapping_keys[position].get_or_init(|| keyring.wrapping_keys()))
     }
 
-    /// Gives each rule whose identities cannot be used those of the same rule before, and tells what is wrong.
+    /// The secret of an authority's webhook; `None` where it has none, or none that can be used.
+    pub(crate) fn hook_secret(&self, authority: &AuthorityName) -> Option<&str> {
+        self.hooks.get(authority)?.as_ref().ok().map(|secret| secret.as_str())
+    }
+
+    /// Gives each rule whose identities cannot be used those of the same rule before, a webhook its secret likewise, and
+    /// tells what is wrong.
     fn keep(&mut self, before: Option<&Self>) -> Vec<Failure> {
         let mut problems = Vec::new();
         for (rule, keyring) in self.config.rules.iter().zip(&mut self.keyrings) {
@@ -98,6 +113,13 @@ impl Loaded {
             });
             if let Some(Ok(known)) = known {
                 *keyring = Ok(Arc::clone(known));
+            }
+        }
+        for (authority, secret) in &mut self.hooks {
+            let Err(problem) = secret else { continue };
+            problems.push(problem.clone());
+            if let Some(Ok(known)) = before.and_then(|before| before.hooks.get(authority)) {
+                *secret = Ok(Arc::clone(known));
             }
         }
         problems
@@ -222,10 +244,13 @@ fn identities(origin: &Origin, rule: &Rule) -> Vec<PathBuf> {
     rule.identities.iter().map(|path| config::beside(&origin.file, path)).collect()
 }
 
-/// The key files and folders that the operator's file names as it is now; none where it cannot be read.
+/// The key files and folders, and the secrets of webhooks, that the operator's file names as it is now; none where it cannot
+/// be read.
 fn places(origin: &Origin) -> Vec<PathBuf> {
-    let config = config::load(&origin.file);
-    config.map(|config| config.rules.iter().flat_map(|rule| identities(origin, rule)).collect()).unwrap_or_default()
+    let Ok(config) = config::load(&origin.file) else { return Vec::new() };
+    let keys = config.rules.iter().flat_map(|rule| identities(origin, rule));
+    let hooks = config.watch.iter().filter_map(|followed| Some(followed.webhook.as_ref()?.secret_file.clone()));
+    keys.chain(hooks).collect()
 }
 
 /// A digest of all bytes that a state is read from, and of what is not there.

@@ -1,10 +1,11 @@
 //! The `flux` section: which Kustomizations get an artifact, from which repository, and where kustomize-controller
 //! finds what regent serves.
 
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use super::{MAX_ENTRIES, Rule};
-use crate::bootstrap::host_of;
+use crate::bootstrap::{host_of, signers_from};
 use crate::name::{AuthorityName, Namespace, ObjectName, is_subdomain};
 use crate::written;
 
@@ -39,6 +40,8 @@ pub struct FluxApplication {
     pub artifact: String,
     /// Where the tree comes from.
     pub source: FluxSource,
+    /// Who has to vouch for a commit before an artifact is built from it.
+    pub voucher: Voucher,
     /// The Secret with the token by which the Kustomization asks for data keys, in the same namespace; `None` where
     /// it asks as a service account.
     pub token_secret: Option<String>,
@@ -51,6 +54,17 @@ pub enum FluxSource {
     GitRepository(ObjectName),
     /// The repository that `watch` has for the authority.
     Watch,
+}
+
+/// Who vouches for a commit, in every phase: a commit for which nobody does builds nothing.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Voucher {
+    /// Who may write to the repository is enough.
+    Nobody,
+    /// One of these signed it: SSH public keys in a line, `OpenPGP` public key blocks. Never empty.
+    Signers(Vec<String>),
+    /// source-controller verified it (`spec.verification` of the `GitRepository`).
+    SourceController,
 }
 
 impl Flux {
@@ -113,7 +127,11 @@ struct Written {
 struct WrittenSource {
     git_repository: Option<ObjectName>,
     #[serde(default)]
+    verified: bool,
+    #[serde(default)]
     watch: bool,
+    #[serde(default, deserialize_with = "signers")]
+    signers: Option<Vec<String>>,
 }
 
 impl TryFrom<Written> for FluxApplication {
@@ -121,10 +139,18 @@ impl TryFrom<Written> for FluxApplication {
 
     fn try_from(written: Written) -> Result<Self, &'static str> {
         let Written { authority, kustomization, artifact, source, token_secret, service_account } = written;
-        let source = match (source.git_repository, source.watch) {
-            (Some(repository), false) => FluxSource::GitRepository(repository),
-            (None, true) => FluxSource::Watch,
-            (Some(_), true) | (None, false) => return Err("`source` expects `gitRepository` or `watch: true`"),
+        let WrittenSource { git_repository, verified, watch, signers } = source;
+        let (source, voucher) = match (git_repository, watch, signers) {
+            (Some(_), true, _) | (None, false, _) => return Err("`source` expects `gitRepository` or `watch: true`"),
+            (Some(_), false, Some(_)) => {
+                return Err("`signers` expects `watch: true`; a `GitRepository` is `verified`");
+            }
+            (None, true, _) if verified => return Err("`verified` expects `gitRepository`; `watch` has `signers`"),
+            (Some(repository), false, None) => {
+                let voucher = if verified { Voucher::SourceController } else { Voucher::Nobody };
+                (FluxSource::GitRepository(repository), voucher)
+            }
+            (None, true, signers) => (FluxSource::Watch, signers.map_or(Voucher::Nobody, Voucher::Signers)),
         };
         let token_secret = match (token_secret, service_account) {
             (Some(_), true) => return Err("`serviceAccount: true` expects no `tokenSecret`"),
@@ -133,7 +159,7 @@ impl TryFrom<Written> for FluxApplication {
             (None, false) => Some(TOKEN_SECRET.to_owned()),
         };
         let artifact = artifact.map_or_else(|| kustomization.name().to_owned(), |Name(name)| name);
-        Ok(Self { authority, kustomization, artifact, source, token_secret })
+        Ok(Self { authority, kustomization, artifact, source, voucher, token_secret })
     }
 }
 
@@ -154,6 +180,12 @@ impl<'de> Deserialize<'de> for Name {
 
 fn namespace<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Namespace>, D::Error> {
     Namespace::deserialize(from).map(Some)
+}
+
+/// An empty list would read as if nobody were asked, or as if nobody could sign.
+fn signers<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<String>>, D::Error> {
+    let signers = signers_from(from)?;
+    if signers.is_empty() { Err(D::Error::custom("expects at least one signer")) } else { Ok(Some(signers)) }
 }
 
 fn endpoint<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {

@@ -245,6 +245,70 @@ fn an_account_that_logs_in_has_no_token() {
 }
 
 #[test]
+fn who_vouches_for_a_commit_is_said_at_its_source() {
+    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 jane";
+    let voucher = |source: &str| {
+        let rule = rule("namespaces: ['*']");
+        let watch = "watch: [{ repo: /srv/infra.git, revision: main, authority: prod }]";
+        let entry = format!("{{ authority: prod, kustomization: team/app, source: {{ {source} }} }}");
+        let config = parse(&format!("{HEADER}{rule}\n{watch}\nflux: {{ {FLUX}, applications: [{entry}] }}\n"));
+        config.map(|config| config.flux.applications[0].voucher.clone()).map_err(|refused| refused.to_string())
+    };
+    assert_eq!(voucher("gitRepository: a/b"), Ok(Voucher::Nobody));
+    assert_eq!(voucher("gitRepository: a/b, verified: false"), Ok(Voucher::Nobody));
+    assert_eq!(voucher("gitRepository: a/b, verified: true"), Ok(Voucher::SourceController));
+    assert_eq!(voucher("watch: true"), Ok(Voucher::Nobody));
+    assert_eq!(voucher(&format!("watch: true, signers: ['{KEY}']")), Ok(Voucher::Signers(vec![KEY.to_owned()])));
+    for (source, said) in [
+        ("watch: true, signers: []".to_owned(), "expects at least one signer"),
+        ("watch: true, signers: ['-----BEGIN OPENSSH PRIVATE KEY-----']".to_owned(), "is a secret key"),
+        ("watch: true, signers: [jane]".to_owned(), "expects"),
+        ("watch: true, verified: true".to_owned(), "`verified` expects `gitRepository`"),
+        (format!("gitRepository: a/b, signers: ['{KEY}']"), "`signers` expects `watch: true`"),
+    ] {
+        let refused = voucher(&source).expect_err(&source);
+        assert!(refused.contains(said) && refused.contains(":7:"), "{source}: {refused}");
+    }
+}
+
+#[test]
+fn what_is_watched_is_asked_as_often_as_it_says_within_bounds() {
+    let interval = |written: &str| {
+        let rule = rule("namespaces: ['*']");
+        let entry = format!("{{ repo: /srv/infra.git, revision: main, authority: prod{written} }}");
+        parse(&format!("{HEADER}{rule}\nwatch: [{entry}]\n")).map(|config| config.watch[0].interval)
+    };
+    assert_eq!(interval(""), Ok(Duration::from_secs(30)));
+    assert_eq!(interval(", interval: 5s"), Ok(Duration::from_secs(5)));
+    assert_eq!(interval(", interval: 24h"), Ok(Duration::from_secs(86_400)));
+    for bad in ["4999ms", "0s", "86401s", "30", "-5s", "''"] {
+        let refused = interval(&format!(", interval: {bad}")).expect_err(bad).to_string();
+        assert!(refused.contains(":6:"), "{bad}: {refused}");
+    }
+}
+
+#[test]
+fn a_hook_has_its_secret_in_a_file_and_an_address_of_its_own() {
+    let watch = |entries: &[&str]| {
+        let rule = rule("namespaces: ['*']");
+        let entries: Vec<_> = entries
+            .iter()
+            .map(|webhook| format!("{{ repo: /srv/infra.git, revision: main, authority: prod, webhook: {webhook} }}"))
+            .collect();
+        let file = format!("{HEADER}{rule}\nwatch: [{}]\n", entries.join(", "));
+        parse(&file).map(|config| config.watch).map_err(|refused| refused.to_string())
+    };
+    let mut watched = watch(&["{ secretFile: hook }"]).unwrap();
+    assert_eq!(watched[0].files_mut().map(|file| file.clone()).collect::<Vec<_>>(), [PathBuf::from("hook")]);
+    for bad in ["{}", "{ secretFile: '' }", "{ secret: CANARY }", "CANARY"] {
+        let refused = watch(&[bad]).expect_err(bad);
+        assert!(refused.contains(":6:") && !refused.contains("CANARY"), "{bad}: {refused}");
+    }
+    let refused = watch(&["{ secretFile: a }", "{ secretFile: b }"]).expect_err("two secrets at one address");
+    assert!(refused.contains("watch[1].webhook"), "{refused}");
+}
+
+#[test]
 fn what_is_watched_belongs_to_an_authority_with_a_rule() {
     let watch = |entry: &str| {
         let rule = rule("namespaces: ['*']");

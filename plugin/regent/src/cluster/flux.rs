@@ -25,6 +25,13 @@ pub(crate) struct SourceArtifact {
     pub(crate) size: Option<u64>,
 }
 
+/// What a `GitRepository` offers, and whether source-controller verified it.
+pub(crate) struct Offer {
+    pub(crate) artifact: SourceArtifact,
+    /// The rule that is not kept, where it did not.
+    pub(crate) verified: Result<(), &'static str>,
+}
+
 /// What a Kustomization says, as far as regent reads it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Kustomization {
@@ -78,14 +85,48 @@ pub(crate) fn external_artifact_path(name: &ObjectName) -> String {
 }
 
 /// What a `GitRepository` offers; `None` where it is not there, or has nothing yet.
-pub(crate) async fn offered(cluster: &Cluster, name: &ObjectName) -> Result<Option<SourceArtifact>, ClusterError> {
+pub(crate) async fn offered(cluster: &Cluster, name: &ObjectName) -> Result<Option<Offer>, ClusterError> {
     let Some(repository) = cluster.get(&git_repository_path(name)).await? else { return Ok(None) };
     let artifact = &repository["status"]["artifact"];
     let text = |key: &str| artifact[key].as_str().map(str::to_owned);
     Ok((|| {
         let (url, digest, revision) = (text("url")?, text("digest")?, text("revision")?);
-        Some(SourceArtifact { url, digest, revision, size: artifact["size"].as_u64() })
+        let verified = verified(&repository, &revision);
+        let artifact = SourceArtifact { url, digest, revision, size: artifact["size"].as_u64() };
+        Some(Offer { artifact, verified })
     })())
+}
+
+/// Whether source-controller verified the commit of this very artifact.
+///
+/// Its condition runs ahead of the artifact: a new commit is verified before it is packed, and a verification of before stays
+/// `True` while the next one is fetched. A change of `spec.verification.secretRef` verifies nothing anew, and neither do
+/// other keys in the Secret. So the commit in the message has to be the artifact's, and the condition of the present
+/// `spec`; what the Secret held then is not known (source-controller 1.9, `verifySignature`).
+fn verified(repository: &Value, revision: &str) -> Result<(), &'static str> {
+    let status = &repository["status"];
+    // They are packed along, and their own verification is not looked at.
+    if !listed(&repository["spec"]["include"]).is_empty() || !listed(&status["includedArtifacts"]).is_empty() {
+        return Err("it includes other repositories, and nobody vouches for those");
+    }
+    let condition = listed(&status["conditions"]).iter().find(|condition| condition["type"] == "SourceVerified");
+    let condition = condition.ok_or("source-controller verifies no commit of it (`spec.verification`)")?;
+    if condition["status"] != "True" {
+        return Err("source-controller cannot verify the newest commit");
+    }
+    if !condition["observedGeneration"].is_u64()
+        || condition["observedGeneration"] != repository["metadata"]["generation"]
+    {
+        return Err("its `spec` changed after the commit was verified");
+    }
+    let commit = revision.rsplit_once(':').map(|(_, commit)| commit).filter(|commit| !commit.is_empty());
+    let line = format!("- commit '{}' with key '", commit.ok_or("its revision names no commit")?);
+    let message = condition["message"].as_str().unwrap_or_default();
+    if message.lines().any(|one| one.trim_start().starts_with(&line)) {
+        Ok(())
+    } else {
+        Err("source-controller verified another commit, or a tag alone (`mode: HEAD` verifies commits)")
+    }
 }
 
 /// A Kustomization; `None` where it is not there (yet).
@@ -318,6 +359,39 @@ mod tests {
         let second = status(&first, Some(&publication("a@sha256:2")), &ready, &at(60));
         assert_eq!(second["artifact"]["lastUpdateTime"], "1970-01-01T00:01:00Z");
         assert_eq!(second["conditions"], first["conditions"]);
+    }
+
+    /// Messages as source-controller 1.9's `verifySignature` writes them.
+    #[test]
+    fn a_verification_counts_for_the_commit_of_the_artifact_and_the_present_spec() {
+        let commit = "verified signature of\n\t- commit 'aaaa' with key 'SHA256:k'";
+        let tagged = "verified signature of\n\t- tag 'v1@cccc' with key 'K'\n\t- commit 'aaaa' with key 'K'";
+        let tag = "verified signature of\n\t- tag 'aaaa@aaaa' with key 'K'";
+        let of = |state: &str, observed: Value, message: &str| {
+            json!({ "metadata": { "generation": 2 }, "spec": {}, "status": { "conditions": [
+                { "type": "Ready", "status": "True" },
+                { "type": "SourceVerified", "status": state, "observedGeneration": observed, "message": message },
+            ] } })
+        };
+        let sound = of("True", json!(2), commit);
+        assert_eq!(verified(&sound, "main@sha1:aaaa"), Ok(()));
+        assert_eq!(verified(&of("True", json!(2), tagged), "v1@sha1:aaaa"), Ok(()));
+        assert!(verified(&sound, "main@sha1:bbbb").is_err());
+        assert!(verified(&sound, "main@sha1:").is_err());
+        assert!(verified(&sound, "aaaa").is_err());
+        for other in [
+            of("False", json!(2), commit),
+            of("True", json!(1), commit),
+            of("True", Value::Null, commit),
+            of("True", json!(2), tag),
+            of("True", json!(2), "verified signature of"),
+            json!({ "metadata": { "generation": 2 } }),
+        ] {
+            assert!(verified(&other, "main@sha1:aaaa").is_err(), "{other}");
+        }
+        let mut including = sound.clone();
+        including["spec"]["include"] = json!([{ "repository": { "name": "other" } }]);
+        assert!(verified(&including, "main@sha1:aaaa").is_err());
     }
 
     #[test]

@@ -9,8 +9,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use regent_core::Refusal;
 use regent_core::authority::AuthorityRefusal;
@@ -19,7 +18,7 @@ use regent_core::flux::artifact::Phase;
 use regent_core::flux::bound;
 use regent_core::name::{AuthorityName, Epoch, ObjectName};
 use regent_core::remote::Location;
-use regent_core::rules::{Flux, FluxApplication, FluxSource, Followed};
+use regent_core::rules::{Flux, FluxApplication, FluxSource, Followed, Voucher};
 use regent_sops::DataKeys;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, OnceCell, mpsc, watch};
@@ -30,16 +29,15 @@ use super::build::{Build, Built};
 use super::endpoint::Refused;
 use super::shelf::{Holds, Published, Shelf};
 use super::tree::{Fetcher, Offered, Tree};
+use super::wake::Wakes;
 use crate::cluster::flux::{self, Kustomization, ORIGIN_REVISION, Publication, Readiness, SourceArtifact};
 use crate::cluster::lease::Candidate;
 use crate::cluster::watch::{Event, Events};
 use crate::cluster::{Cluster, ClusterError};
 use crate::failure::Failure;
-use crate::follow::references;
 use crate::reload::{Current, Loaded};
 use crate::source::git::{self, Held, History};
 use crate::source::tar::UploadLimits;
-use crate::watch::Watch;
 use crate::witnesses::{Store, Witnesses};
 
 /// Follows every Kustomization of the operator's file.
@@ -53,6 +51,7 @@ struct Shared {
     witnesses: Arc<Witnesses>,
     data_keys: Arc<DataKeys>,
     shelf: Arc<Shelf>,
+    wakes: Arc<Wakes>,
     /// Whether this replica writes.
     leads: watch::Sender<bool>,
     /// Trees that some Kustomization was built from last: several take theirs from one repository.
@@ -65,7 +64,7 @@ const LEASE: &str = "regent-flux";
 /// How often the operator's file is asked which Kustomizations there are.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// How often everything is looked at without an event, and a server of Git is asked.
+/// How often everything is looked at without an event; a server of Git is asked as often as its entry says.
 const IDLE: Duration = Duration::from_secs(30);
 
 /// Between two tries, doubled while they fail.
@@ -81,19 +80,11 @@ impl Door {
         witnesses: Arc<Witnesses>,
         data_keys: Arc<DataKeys>,
         shelf: Arc<Shelf>,
+        wakes: Arc<Wakes>,
         refusals: mpsc::Receiver<Refused>,
     ) -> Self {
-        Self {
-            shared: Arc::new(Shared {
-                current,
-                witnesses,
-                data_keys,
-                shelf,
-                leads: watch::Sender::new(false),
-                trees: Mutex::default(),
-            }),
-            refusals,
-        }
+        let (leads, trees) = (watch::Sender::new(false), Mutex::default());
+        Self { shared: Arc::new(Shared { current, witnesses, data_keys, shelf, wakes, leads, trees }), refusals }
     }
 
     /// Takes part in who writes until `ending` is done; a little later it is over.
@@ -199,8 +190,12 @@ struct Follower {
     changed: Arc<Notify>,
     /// What the last artifact was built from.
     built: Option<Seen>,
-    /// The tree that was fetched last: what Vault changes is built from it at once.
+    /// The tree that was fetched last, vouched for: what Vault changes is built from it at once.
     tree: Option<(Source, Arc<OnceCell<Tree>>)>,
+    /// What a server of Git said last, and when it was asked.
+    asked: Option<(Box<Followed>, String, Instant)>,
+    /// What nobody vouches for is not fetched again.
+    unvouched: Option<(Source, Failure)>,
     /// Whose token was put where.
     token: Option<(Epoch, u64, Instant)>,
 }
@@ -246,7 +241,8 @@ const TOKEN_AGAIN: Duration = Duration::from_secs(600);
 
 impl Follower {
     fn new(shared: Arc<Shared>, application: FluxApplication) -> Self {
-        Self { shared, application, changed: Arc::default(), built: None, tree: None, token: None }
+        let changed = Arc::default();
+        Self { shared, application, changed, built: None, tree: None, asked: None, unvouched: None, token: None }
     }
 
     /// Never returns.
@@ -254,13 +250,8 @@ impl Follower {
         let mut followed = vec![flux::kustomization_path(&self.application.kustomization)];
         match &self.application.source {
             FluxSource::GitRepository(name) => followed.push(flux::git_repository_path(name)),
-            FluxSource::Watch => {
-                let (shared, changed) = (Arc::clone(&self.shared), Arc::downgrade(&self.changed));
-                let authority = self.application.authority.clone();
-                let spawned = thread::Builder::new().name("references".to_owned());
-                // Without it a commit is seen later.
-                drop(spawned.spawn(move || shared.follow_references(&authority, &changed)));
-            }
+            // Whoever tells of its commits wakes all that take their trees from it.
+            FluxSource::Watch => {}
         }
         // Dropped, it ends them.
         let mut watching = JoinSet::new();
@@ -269,14 +260,20 @@ impl Follower {
             watching.spawn(async move { shared.watch(&path, &changed).await });
         }
         let (mut moves, mut leads) = (self.shared.witnesses.moves(), self.shared.leads.subscribe());
-        let (mut pause, mut told) = (PAUSE, None);
+        let mut wakes = self.shared.wakes.subscribe(&self.application.authority);
+        let (mut pause, mut told, mut is_woken) = (PAUSE, None, false);
         loop {
+            if is_woken || wakes.has_changed().unwrap_or_default() {
+                wakes.mark_unchanged();
+                self.asked = None;
+            }
+            is_woken = false;
             moves.mark_unchanged();
             leads.mark_unchanged();
             let wait = match self.look().await {
                 Ok(()) => {
                     (pause, told) = (PAUSE, None);
-                    IDLE
+                    self.asked.as_ref().map_or(IDLE, |(place, _, _)| IDLE.min(place.interval))
                 }
                 Err(failure) => {
                     self.refuse(&failure, &mut told).await;
@@ -287,6 +284,7 @@ impl Follower {
             let awaited = async {
                 tokio::select! {
                     () = self.changed.notified() => {}
+                    _ = wakes.changed() => is_woken = true,
                     _ = moves.changed() => {}
                     _ = leads.changed() => {}
                 }
@@ -305,7 +303,7 @@ impl Follower {
         if self.shared.is_leading() {
             self.put_token(&loaded, &cluster, &holder, is_settled).await?;
         }
-        let (source, newest) = self.source(&loaded, &cluster, &holder).await?;
+        let (source, newest, passed_over) = self.source(&loaded, &cluster, &holder).await?;
         let kustomization = self.kustomization(&cluster).await?;
         let wanted = source.clone();
         let mut seen = Seen { source, kustomization, holder, is_settled, generation: loaded.generation };
@@ -314,50 +312,106 @@ impl Follower {
             self.keep(&seen, built).await?;
             self.built = Some(seen);
         }
+        // The stubs did not wait for it, and a person learns of it all the same.
+        if let Some(failure @ Failure::Unvouched { .. }) = passed_over {
+            return Err(failure);
+        }
         let built = self.built.as_ref().map(|seen| &seen.source);
         let is_newest = newest == Newest::Known && built == Some(&wanted);
         let readiness = Readiness::Ready(format!("built from {}", built.map(Source::revision).unwrap_or_default()));
         self.publish(&loaded, &cluster, &readiness, is_newest).await
     }
 
-    /// The revision to build from: the newest. The stubs of a handover wait for nobody, so the first are those of the last tree;
-    /// and where the newest cannot be had they stay those.
+    /// The revision to build from: the newest. The stubs of a handover wait for nobody, neither for Git nor for a signer, so the
+    /// first are those of the last tree; and where the newest cannot be had they stay those, beside the reason.
     async fn source(
-        &self,
+        &mut self,
         loaded: &Arc<Loaded>,
         cluster: &Cluster,
         holder: &Holder,
-    ) -> Result<(Source, Newest), Failure> {
+    ) -> Result<(Source, Newest, Option<Failure>), Failure> {
         let (Holder::Vault { .. }, Some((last, _))) = (holder, &self.tree) else {
-            return Ok((self.newest(loaded, cluster).await?, Newest::Known));
+            return Ok((self.newest(loaded, cluster).await?, Newest::Known, None));
         };
+        let last = last.clone();
         if self.built.as_ref().is_some_and(|seen| !matches!(seen.holder, Holder::Vault { .. })) {
             self.changed.notify_one();
-            return Ok((last.clone(), Newest::Unknown));
+            return Ok((last, Newest::Unknown, None));
         }
         match self.newest(loaded, cluster).await {
-            Ok(newest) => Ok((newest, Newest::Known)),
-            Err(_) => Ok((last.clone(), Newest::Unknown)),
+            Ok(newest) => Ok((newest, Newest::Known, None)),
+            Err(failure) => Ok((last, Newest::Unknown, Some(failure))),
         }
     }
 
-    async fn newest(&self, loaded: &Arc<Loaded>, cluster: &Cluster) -> Result<Source, Failure> {
-        match &self.application.source {
+    /// The newest revision, with whom the operator's file asks behind it.
+    async fn newest(&mut self, loaded: &Arc<Loaded>, cluster: &Cluster) -> Result<Source, Failure> {
+        match self.application.source.clone() {
             FluxSource::GitRepository(name) => {
-                let offered = flux::offered(cluster, name).await.map_err(|problem| cluster.failure(problem))?;
-                offered.map(Source::Artifact).ok_or_else(|| Failure::World {
+                let offered = flux::offered(cluster, &name).await.map_err(|problem| cluster.failure(problem))?;
+                let flux::Offer { artifact, verified } = offered.ok_or_else(|| Failure::World {
                     what: "find",
                     name: format!("GitRepository {name}"),
                     reason: "it does not exist, or offers no artifact yet".to_owned(),
-                })
+                })?;
+                let source = Source::Artifact(artifact);
+                match (&self.application.voucher, verified) {
+                    (Voucher::SourceController, Err(rule)) if !self.holds(&source) => {
+                        Err(Failure::Unvouched { what: source.revision(), problem: rule.to_owned() })
+                    }
+                    (Voucher::SourceController | Voucher::Signers(_) | Voucher::Nobody, Ok(()) | Err(_)) => Ok(source),
+                }
             }
             FluxSource::Watch => {
-                let place = Box::new(followed(loaded, &self.application.authority).ok_or(Failure::Bug)?.clone());
-                let asked = tokio::task::spawn_blocking(move || {
-                    let commit = git::commit(&git::Place::followed(&place), &place.revision)?;
-                    Ok(Source::Commit { place, commit })
-                });
-                asked.await.map_err(|_| Failure::Bug)?
+                let source = self.commit(loaded).await?;
+                self.signed(loaded, source).await
+            }
+        }
+    }
+
+    /// Whether its tree is at hand, and so was vouched for.
+    fn holds(&self, source: &Source) -> bool {
+        self.tree.as_ref().is_some_and(|(held, _)| held == source)
+    }
+
+    /// The newest commit. A server is asked once in its interval, or when it told that something moved.
+    async fn commit(&mut self, loaded: &Loaded) -> Result<Source, Failure> {
+        let place = Box::new(followed(loaded, &self.application.authority).ok_or(Failure::Bug)?.clone());
+        if let (Location::Remote(_), Some((of, commit, at))) = (&place.repo, &self.asked)
+            && *of == place
+            && at.elapsed() < place.interval
+        {
+            return Ok(Source::Commit { commit: commit.clone(), place });
+        }
+        let (at, asked) = (Instant::now(), place.clone());
+        let said = tokio::task::spawn_blocking(move || git::commit(&git::Place::followed(&asked), &asked.revision));
+        let commit = said.await.map_err(|_| Failure::Bug)??;
+        self.asked = Some((place.clone(), commit.clone(), at));
+        Ok(Source::Commit { place, commit })
+    }
+
+    /// A commit that one of the signers signed, its tree at hand.
+    async fn signed(&mut self, loaded: &Arc<Loaded>, source: Source) -> Result<Source, Failure> {
+        let signers = match &self.application.voucher {
+            Voucher::Nobody | Voucher::SourceController => return Ok(source),
+            Voucher::Signers(_) if self.holds(&source) => return Ok(source),
+            Voucher::Signers(signers) => signers,
+        };
+        if let Some((refused, failure)) = &self.unvouched
+            && *refused == source
+        {
+            return Err(failure.clone());
+        }
+        match fetch(loaded, &source, signers).await {
+            Ok(tree) => {
+                self.tree = Some((source.clone(), Arc::new(OnceCell::new_with(Some(tree)))));
+                Ok(source)
+            }
+            Err(failure) => {
+                if let Failure::Unvouched { .. } = failure {
+                    self.unvouched = Some((source, failure.clone()));
+                }
+                Err(failure)
             }
         }
     }
@@ -374,8 +428,10 @@ impl Follower {
     }
 
     async fn build(&mut self, loaded: &Arc<Loaded>, seen: &mut Seen) -> Result<Built, Failure> {
-        let fetched = self.shared.tree(&seen.source);
-        let tree = match fetched.get_or_try_init(|| fetch(loaded, &seen.source)).await {
+        let held = self.tree.as_ref().filter(|(source, _)| *source == seen.source).map(|(_, tree)| Arc::clone(tree));
+        // One that somebody has to vouch for is held by now; any other is everybody's.
+        let fetched = held.unwrap_or_else(|| self.shared.tree(&seen.source));
+        let tree = match fetched.get_or_try_init(|| fetch(loaded, &seen.source, &[])).await {
             Ok(_) => fetched,
             Err(failure) => match (&seen.holder, &self.tree) {
                 (Holder::Vault { .. }, Some((source, last))) => {
@@ -551,8 +607,8 @@ fn followed<'a>(loaded: &'a Loaded, authority: &AuthorityName) -> Option<&'a Fol
     loaded.config.watch.iter().find(|entry| entry.authority == *authority)
 }
 
-/// Reads the tree of a revision.
-async fn fetch(loaded: &Arc<Loaded>, source: &Source) -> Result<Tree, Failure> {
+/// Reads the tree of a revision; of a commit only where one of `signers` signed it, if there are any.
+async fn fetch(loaded: &Arc<Loaded>, source: &Source, signers: &[String]) -> Result<Tree, Failure> {
     let limits = UploadLimits::of(&loaded.config.limits);
     match source {
         Source::Artifact(SourceArtifact { url, digest, revision, size }) => {
@@ -565,8 +621,13 @@ async fn fetch(loaded: &Arc<Loaded>, source: &Source) -> Result<Tree, Failure> {
         }
         Source::Commit { place, commit } => {
             let (place, commit, label) = (git::Place::followed(place), commit.clone(), source.revision());
+            let signers = signers.to_vec();
             let read = tokio::task::spawn_blocking(move || {
-                Tree::of_commit(&Held::open(&place, &commit, History::None)?, &label, limits)
+                let held = Held::open(&place, &commit, History::None)?;
+                if !signers.is_empty() {
+                    git::vouched(&held, &signers, SystemTime::now())?;
+                }
+                Tree::of_commit(&held, &label, limits)
             });
             read.await.map_err(|_| Failure::Bug)?
         }
@@ -592,31 +653,6 @@ impl Shared {
                 Err(_) => pause = (pause * 2).min(LONGEST_PAUSE),
             }
             sleep(pause).await;
-        }
-    }
-
-    /// Tells of commits in a repository on this machine, for as long as somebody listens. It blocks.
-    fn follow_references(&self, authority: &AuthorityName, listener: &Weak<Notify>) {
-        let (mut targets, mut watch, mut last) = (Vec::new(), None, None);
-        while let Some(changed) = listener.upgrade() {
-            let place = self.current.get().ok().and_then(|loaded| followed(&loaded, authority).cloned());
-            let place = place.filter(|place| matches!(place.repo, Location::Folder(_)));
-            let now = place.as_ref().map(references).unwrap_or_default();
-            if targets != now {
-                targets = now;
-                // Without it things are looked at less often.
-                watch = Watch::start(&targets).ok().filter(|_| !targets.is_empty());
-            }
-            let commit = place.and_then(|place| git::commit(&git::Place::followed(&place), &place.revision).ok());
-            if commit != last {
-                changed.notify_one();
-                last = commit;
-            }
-            drop(changed);
-            match &watch {
-                Some(watch) => watch.wait_at_most(IDLE),
-                None => thread::sleep(LOOK),
-            }
         }
     }
 

@@ -30,18 +30,20 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::hook::Hooks;
 use super::shelf::{self, Content, PREFIX, SUFFIX, Shelf, Shelved};
 use super::tree::Digest;
 use crate::telemetry::Metrics;
 
-/// Serves what is on the shelf, and `/healthz`, until `shutdown` is done; then what is under way may end for a while.
+/// Serves what is on the shelf, `/healthz` and webhooks, until `shutdown` is done; then what is under way may end for a while.
 pub(crate) async fn serve(
     listener: TcpListener,
     shelf: Arc<Shelf>,
+    hooks: Arc<Hooks>,
     metrics: Metrics,
     shutdown: impl Future<Output = ()>,
 ) {
-    serve_within(listener, shelf, metrics, shutdown, Bounds::default()).await;
+    serve_within(listener, (shelf, hooks), metrics, shutdown, Bounds::default()).await;
 }
 
 /// What connections may take.
@@ -69,9 +71,12 @@ impl Default for Bounds {
     }
 }
 
+/// What requests are answered from.
+type Served = (Arc<Shelf>, Arc<Hooks>);
+
 async fn serve_within(
     listener: TcpListener,
-    shelf: Arc<Shelf>,
+    served: Served,
     metrics: Metrics,
     shutdown: impl Future<Output = ()>,
     bounds: Bounds,
@@ -87,7 +92,7 @@ async fn serve_within(
             next = next => next,
             () = &mut shutdown => break,
         };
-        tokio::spawn(connection(stream, place, Arc::clone(&shelf), metrics.clone(), bounds));
+        tokio::spawn(connection(stream, place, served.clone(), metrics.clone(), bounds));
     }
     drop(listener);
     let all = u32::try_from(bounds.connections).unwrap_or(u32::MAX);
@@ -105,13 +110,7 @@ async fn accepted(listener: &TcpListener) -> TcpStream {
     }
 }
 
-async fn connection(
-    stream: TcpStream,
-    place: OwnedSemaphorePermit,
-    shelf: Arc<Shelf>,
-    metrics: Metrics,
-    bounds: Bounds,
-) {
+async fn connection(stream: TcpStream, place: OwnedSemaphorePermit, served: Served, metrics: Metrics, bounds: Bounds) {
     // Small answers leave at once; where that cannot be set they leave a little later.
     let _ = stream.set_nodelay(true);
     let now = Instant::now();
@@ -124,8 +123,12 @@ async fn connection(
     };
     let counts = metrics.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        let (shelf, metrics) = (Arc::clone(&shelf), metrics.clone());
+        let ((shelf, hooks), metrics) = (served.clone(), metrics.clone());
         async move {
+            if Hooks::is_one(&request) {
+                let (status, text) = hooks.answer(request).await;
+                return Ok(plain(status, text));
+            }
             let response = answer(&request, &shelf).await;
             metrics.artifact_asked(response.status().as_u16());
             Ok::<_, Infallible>(response)

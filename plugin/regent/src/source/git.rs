@@ -22,7 +22,7 @@ use crate::failure::Failure;
 
 pub(crate) use self::remote::{RemoteProblem, abandon};
 pub(crate) use self::signed::SignatureProblem;
-pub(crate) use self::signed::pinned;
+pub(crate) use self::signed::{pinned, vouched};
 
 /// Where a repository is, and how it is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,8 +16,10 @@ use crate::command::interrupted;
 use crate::failure::Failure;
 use crate::flux::door::Door;
 use crate::flux::endpoint::{self, Certificate, Ending, Endpoint, Listeners};
+use crate::flux::hook::Hooks;
 use crate::flux::serving;
 use crate::flux::shelf::Shelf;
+use crate::flux::wake::{References, Wakes};
 use crate::reload::Origin;
 use crate::telemetry;
 
@@ -53,9 +55,12 @@ pub(super) fn run(args: &ServeFluxArgs) -> Result<ExitCode, Failure> {
             let mut ending = ending.clone();
             async move { drop(ending.wait_for(|ends| *ends).await) }
         };
+        let wakes = Arc::new(Wakes::default());
+        let hooks = Arc::new(Hooks::new(Arc::clone(&current), Arc::clone(&wakes)));
         // What was built before is served first: nothing else has to be reachable for that.
         let artifacts = super::listen(args.artifacts_listen).await?;
-        let serving_artifacts = tokio::spawn(serving::serve(artifacts, Arc::clone(&shelf), metrics.clone(), ended()));
+        let serving_artifacts =
+            tokio::spawn(serving::serve(artifacts, Arc::clone(&shelf), hooks, metrics.clone(), ended()));
         let tls = match (args.endpoint_listen, &certificate) {
             (Some(address), Some(certificate)) => Some((super::listen(address).await?, Arc::clone(certificate))),
             (Some(_) | None, _) => None,
@@ -94,7 +99,9 @@ pub(super) fn run(args: &ServeFluxArgs) -> Result<ExitCode, Failure> {
         tokio::spawn(Watcher::new(Arc::clone(&current), Arc::clone(&witnesses), metrics.clone()).run());
         let (refusals, refused) = mpsc::channel(REFUSALS);
         let endpoint = Endpoint::new(Arc::clone(&current), Arc::clone(&witnesses), metrics, refusals);
-        let door = Door::new(current, witnesses, data_keys, shelf, refused);
+        let references = References { current: Arc::clone(&current), wakes: Arc::clone(&wakes) };
+        named("references", move || references.run())?;
+        let door = Door::new(current, witnesses, data_keys, shelf, wakes, refused);
         let leading = door.lead(ended());
         tokio::spawn(door.run());
         tracing::info!(

@@ -8,14 +8,16 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::flux::hook::tests::Stage;
 use crate::flux::pack::{Changes, Packed, pack};
 use crate::flux::shelf::{Holds, Published};
 use crate::flux::tree::Tree;
 use tokio::net::TcpSocket;
 
-struct Served {
+struct Serving {
     address: SocketAddr,
     _folder: TempDir,
+    hooked: Stage,
     shelf: Arc<Shelf>,
     metrics: Metrics,
     stop: oneshot::Sender<()>,
@@ -29,26 +31,26 @@ const BOUNDS: Bounds = Bounds {
     patience: Duration::from_secs(2),
 };
 
-async fn served() -> Served {
+async fn served() -> Serving {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let shelf = Arc::new(Shelf::open(folder.path()).ok().unwrap().0);
-    let metrics = Metrics::new();
+    let (metrics, hooked) = (Metrics::new(), Stage::new());
     let (stop, stopped) = oneshot::channel::<()>();
     let server = tokio::spawn(serve_within(
         listener,
-        Arc::clone(&shelf),
+        (Arc::clone(&shelf), Arc::clone(&hooked.hooks)),
         metrics.clone(),
         async {
             let _ = stopped.await;
         },
         BOUNDS,
     ));
-    Served { address, _folder: folder, shelf, metrics, stop, server }
+    Serving { address, _folder: folder, hooked, shelf, metrics, stop, server }
 }
 
-impl Served {
+impl Serving {
     /// Publishes one file of these bytes; gives the path of its artifact.
     fn publish(&self, bytes: Vec<u8>) -> (String, Packed) {
         let packed = pack(&Tree::default(), &Changes::from([(FilePath::parse("a").unwrap(), Some(bytes))])).unwrap();
@@ -189,4 +191,35 @@ async fn the_end_waits_for_who_is_under_way_and_for_nobody_else() {
     assert!(first.len() + rest.len() > packed.gzip.len());
     tokio::time::timeout(BOUNDS.patience / 2, served.server).await.unwrap().unwrap();
     assert!(TcpStream::connect(served.address).await.is_err(), "nobody listens any more");
+}
+
+/// The HMAC is `openssl dgst -sha256 -hmac Jefe` of the body.
+#[tokio::test]
+async fn a_hook_is_answered_beside_the_artifacts() {
+    let served = served().await;
+    let mac = "X-Signature: sha256=923598ca6d64af2a5dba79dcd021a8a0fe5c5f557519adaaf0ad532d4506dd30";
+    for (head, starts) in [
+        (format!("POST /hook/prod HTTP/1.1\r\n{mac}"), "http/1.1 200"),
+        ("POST /hook/prod HTTP/1.1".to_owned(), "http/1.1 403"),
+        (format!("POST /hook/nobody HTTP/1.1\r\n{mac}"), "http/1.1 403"),
+        (format!("GET /hook/prod HTTP/1.1\r\n{mac}"), "http/1.1 404"),
+        (format!("PUT /hook/prod HTTP/1.1\r\n{mac}"), "http/1.1 405"),
+    ] {
+        let mut stream = TcpStream::connect(served.address).await.unwrap();
+        stream.write_all(format!("{head}\r\nHost: x\r\nContent-Length: 0\r\n\r\n").as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.to_lowercase().starts_with(starts), "{head}: {answer}");
+    }
+    assert!(served.hooked.prod.has_changed().unwrap());
+}
+
+#[tokio::test]
+async fn a_hook_whose_body_does_not_come_is_cut() {
+    let served = served().await;
+    let mut stream = TcpStream::connect(served.address).await.unwrap();
+    stream.write_all(b"POST /hook/prod HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nx").await.unwrap();
+    let mut answer = Vec::new();
+    let cut = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut answer)).await;
+    assert!(cut.is_ok() && !answer.starts_with(b"HTTP/1.1 200"));
 }

@@ -1,8 +1,8 @@
 //! Who signed a commit, and whether a handover may begin from it.
 //!
-//! The signers are those of `handover.signers`: SSH keys and `OpenPGP` certificates. What was signed is the commit
-//! without its signature, so tree, parents, author and message are what the signer saw. The list stands in the same
-//! repository, so it is worth what the review of `regent.yaml` is: who may change that file alone may sign alone.
+//! The signers are those of `handover.signers`, or of a `flux` application in the operator's file: SSH keys and `OpenPGP` certificates. What was signed is the commit
+//! without its signature, so tree, parents, author and message are what the signer saw. `handover.signers` stands in the
+//! same repository, so it is worth what the review of `regent.yaml` is: who may change that file alone may sign alone.
 
 mod openpgp;
 mod ssh;
@@ -39,7 +39,7 @@ pub(crate) enum SignatureProblem {
     #[error("it is not signed")]
     Unsigned,
     /// The key is not listed.
-    #[error("it is signed by a key that `handover.signers` does not list: {signer}")]
+    #[error("it is signed by a key that is not among the signers: {signer}")]
     NotAllowed {
         /// The fingerprint, as far as the signature tells.
         signer: String,
@@ -71,8 +71,8 @@ pub(crate) enum SignatureProblem {
     /// A signature that is not understood, or not trusted any more.
     #[error("its signature cannot be checked: {0}")]
     Unusable(&'static str),
-    /// An entry of `handover.signers`.
-    #[error("entry {position} of `handover.signers` cannot be used: {problem}")]
+    /// An entry of the list.
+    #[error("entry {position} of the signers cannot be used: {problem}")]
     Signer {
         /// Its position, from 1.
         position: usize,
@@ -116,6 +116,13 @@ pub(crate) fn pinned(held: &Held, revision: &str, signers: &[String], now: Syste
     let signers = Signers::read(signers).map_err(failed)?;
     let by = signed(&held.repository, commit, &signers, now).map_err(failed)?;
     Ok(Pin::Signed { by })
+}
+
+/// Who of `signers` signed the commit: the fingerprint. Without a signer of theirs nothing is built from it.
+pub(crate) fn vouched(held: &Held, signers: &[String], now: SystemTime) -> Result<String, Failure> {
+    let commit = held.commit;
+    let by = Signers::read(signers).and_then(|signers| signed(&held.repository, commit, &signers, now));
+    by.map_err(|problem| Failure::Unvouched { what: format!("commit {commit}"), problem: problem.to_string() })
 }
 
 /// Those who may sign.

@@ -141,7 +141,26 @@ fn a_handover_begins_from_a_full_id_or_from_what_an_allowed_signer_signed() {
     );
     // A part of an id is a name like any other.
     assert!(pin(&full[..12], &[]).is_err());
-    assert!(pin("main", &["ssh-other.pub"]).unwrap_err().contains("does not list: SHA256:"));
+    assert!(pin("main", &["ssh-other.pub"]).unwrap_err().contains("not among the signers: SHA256:"));
+}
+
+#[test]
+fn an_artifact_begins_only_from_what_a_signer_signed() {
+    let (temp, id) = repository(&fixture("ssh-ed25519.commit"));
+    let place = Place::typed(temp.path(), &GitArgs::default()).ok().unwrap();
+    // As a follower opens it; the id alone, which a person typed for a handover, is nobody's word here.
+    let held = Held::open(&place, &id.to_string(), History::None).ok().unwrap();
+    assert!(vouched(&held, &signers(&["ssh-other.pub", "ssh-ed25519.pub"]), day(1)).is_ok());
+    for nobody in [&[][..], &["ssh-other.pub"]] {
+        let refused = vouched(&held, &signers(nobody), day(1)).unwrap_err();
+        let line = refused.public_line();
+        assert!(matches!(refused, Failure::Unvouched { .. }) && line.contains(&id.to_string()), "{line}");
+    }
+    let (temp, _) = repository(&fixture("unsigned.commit"));
+    let place = Place::typed(temp.path(), &GitArgs::default()).ok().unwrap();
+    let held = Held::open(&place, "main", History::None).ok().unwrap();
+    let line = vouched(&held, &signers(&["ssh-ed25519.pub"]), day(1)).unwrap_err().public_line();
+    assert!(line.contains("it is not signed") && line.ends_with("the last artifact stays"), "{line}");
 }
 
 #[test]
