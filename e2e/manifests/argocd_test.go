@@ -18,19 +18,6 @@ import (
 	"k8s.io/kubernetes/pkg/apis/core"
 )
 
-func decoded[T any](t *testing.T, file, id string) T {
-	t.Helper()
-	document, there := documents(t, file)[id]
-	if !there {
-		t.Fatalf("%s has no %s", file, id)
-	}
-	object, err := strictly(document)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return object.(T)
-}
-
 func repoServer(t *testing.T, file string) *apps.Deployment {
 	return decoded[*apps.Deployment](t, file, "Deployment/argocd-repo-server")
 }

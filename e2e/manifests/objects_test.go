@@ -1,5 +1,5 @@
-// What manifests/argocd makes of Argo CD's install, and what manifests/cluster is, read as the API server reads it:
-// strictly, with its defaults, and held against its own validation. hack/manifests builds the inputs and runs these tests.
+// What manifests/argocd makes of Argo CD's install, and what manifests/cluster and manifests/flux are, read as the API server
+// reads it: strictly, with its defaults, and held against its own validation. hack/manifests builds the inputs and runs these tests.
 package manifests
 
 import (
@@ -38,6 +38,9 @@ import (
 	"k8s.io/kubernetes/pkg/apis/networking"
 	_ "k8s.io/kubernetes/pkg/apis/networking/install"
 	networkvalidation "k8s.io/kubernetes/pkg/apis/networking/validation"
+	disruption "k8s.io/kubernetes/pkg/apis/policy"
+	_ "k8s.io/kubernetes/pkg/apis/policy/install"
+	disruptionvalidation "k8s.io/kubernetes/pkg/apis/policy/validation"
 	"k8s.io/kubernetes/pkg/apis/rbac"
 	_ "k8s.io/kubernetes/pkg/apis/rbac/install"
 	rbacvalidation "k8s.io/kubernetes/pkg/apis/rbac/validation"
@@ -119,6 +122,19 @@ var strict = func() runtime.Decoder {
 	return serializer.NewCodecFactory(legacyscheme.Scheme, serializer.EnableStrict).UniversalDecoder()
 }()
 
+func decoded[T any](t *testing.T, file, id string) T {
+	t.Helper()
+	document, there := documents(t, file)[id]
+	if !there {
+		t.Fatalf("%s has no %s", file, id)
+	}
+	object, err := strictly(document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return object.(T)
+}
+
 func TestEveryObjectIsOneThatKubernetesKnows(t *testing.T) {
 	for id, document := range documents(t, regentFile) {
 		if _, err := strictly(document); err != nil {
@@ -167,6 +183,10 @@ func problems(object runtime.Object) field.ErrorList {
 	switch object := object.(type) {
 	case *apps.Deployment:
 		return appsvalidation.ValidateDeployment(object, corevalidation.PodValidationOptions{})
+	case *apps.StatefulSet:
+		return appsvalidation.ValidateStatefulSet(object, appsvalidation.StatefulSetValidationOptions{}, corevalidation.PodValidationOptions{})
+	case *disruption.PodDisruptionBudget:
+		return disruptionvalidation.ValidatePodDisruptionBudget(object, disruptionvalidation.PodDisruptionBudgetValidationOptions{})
 	case *batch.Job:
 		// The API server itself adds a selector to a new Job, by its uid.
 		manual := true
@@ -178,6 +198,15 @@ func problems(object runtime.Object) field.ErrorList {
 		return corevalidation.ValidateConfigMap(object)
 	case *core.Namespace:
 		return corevalidation.ValidateNamespace(object)
+	case *core.Service:
+		// The API server itself gives it an address.
+		if object.Spec.ClusterIP == "" {
+			object.Spec.ClusterIP = "10.96.0.1"
+		}
+		object.Spec.ClusterIPs = []string{object.Spec.ClusterIP}
+		single := core.IPFamilyPolicySingleStack
+		object.Spec.IPFamilyPolicy, object.Spec.IPFamilies = &single, []core.IPFamily{core.IPv4Protocol}
+		return corevalidation.ValidateServiceCreate(object)
 	case *core.ServiceAccount:
 		return corevalidation.ValidateServiceAccount(object)
 	case *rbac.Role:

@@ -328,6 +328,18 @@ def going(flux, regent):
     cluster.controllers()
     done(cluster.delete("Namespace", "app"))
     cluster.wait("the namespace is gone", "Namespace", "app", None, lambda thing: thing is None, 60)
+    # Without the kind that regent-flux-decryption takes its parameters from, Kustomizations are written as ever, also by an API server
+    # that has never seen it.
+    name = "externalartifacts.source.toolkit.fluxcd.io"
+    crd = cluster.get("CustomResourceDefinition", name).ok()
+    done(cluster.create(kustomization("left", git(), namespace="other")))
+    done(cluster.delete("CustomResourceDefinition", name))
+    cluster.restart_apiserver()
+    until(f"{SOURCE} is in force", lambda: says(cluster.create(kustomization("probe", git(), TOKEN, "other"), query=DRY), SOURCE))
+    done(cluster.patch("Kustomization", "left", "other", {"metadata": {"annotations": {"a": "b"}}}))
+    done(cluster.patch("Kustomization", "left", "other", {"spec": {"path": "./else"}}))
+    done(cluster.create({**crd, "metadata": {"name": name}}))
+    cluster.established(name)
 
 
 class As:

@@ -18,6 +18,8 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Default)]
 pub struct Files {
     entries: BTreeMap<FilePath, Content>,
+    /// What a build makes of them, where one decides instead of the walk.
+    built: Option<BTreeMap<FilePath, Option<String>>>,
 }
 
 /// What a source found at a path.
@@ -129,6 +131,13 @@ pub fn wanted(file_name: &str) -> bool {
 }
 
 impl Files {
+    /// The same, of which a build decides what becomes an object: these files (see [`crate::flux::reached::listing`]), each
+    /// in the namespace that the build gives it, and no others.
+    #[must_use]
+    pub fn built_as(self, listed: BTreeMap<FilePath, Option<String>>) -> Self {
+        Self { built: Some(listed), ..self }
+    }
+
     /// Adds a file. `false`, and nothing changes, where there is one of this name already: a damaged Git tree
     /// can name one twice, and neither may vanish.
     #[must_use]
@@ -215,6 +224,15 @@ pub(crate) fn inputs<'a>(
     };
     if let Some(bootstrap) = bootstrap {
         walk.excluded = files.entries.keys().filter(|path| bootstrap.excluded(path)).collect();
+    }
+    if let (Some(built), None) = (&files.built, folder) {
+        for (path, namespace) in built {
+            // One that is listed and not there was refused when the build was followed.
+            if let Some((path, _)) = files.entries.get_key_value(path) {
+                walk.file(path, namespace.as_deref());
+            }
+        }
+        return (walk.inputs, walk.errors);
     }
     let asked: Vec<&FilePath> = walk.below(folder.map_or("", FilePath::as_str)).collect();
     if let Some(folder) = folder.filter(|_| asked.iter().all(|path| is_hidden(path))) {

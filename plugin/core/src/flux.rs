@@ -5,14 +5,20 @@
 //! ```text
 //! reach      a tree, a Kustomization -> how each file is reached, and which object each encrypted document becomes
 //! artifact   a tree -> the same tree; each encrypted document opened, judged, and encrypted to regent alone, or a stub
-//! reached    of an artifact only what its Kustomization reaches, under the names that the handover knows
+//! reached    of a root what the Kustomization makes of it: which files become objects, and where
 //! bound      whom a wrapped data key is for: authority, epoch, namespace, Kustomization
 //! release    a request for a data key -> leave to unwrap it, or one plain sentence
+//! observed   a Kustomization and its artifact, as they say of themselves
+//! begin      those -> what stands in the way of a handover
+//! settle     those -> what has to be seen until no old value can come back
 //! ```
 
 pub mod artifact;
+pub mod begin;
 pub mod bound;
 pub mod name_hash;
+pub mod observed;
 pub mod reach;
 pub mod reached;
 pub mod release;
+pub mod settle;

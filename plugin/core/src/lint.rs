@@ -587,9 +587,11 @@ fn of_document(file: &FilePath, problem: &Problem) -> Finding {
         }
         DocumentProblem::TwoObjects { .. } => (Rule::TwoObjects, "keep one of them"),
         DocumentProblem::OutsideRoot => (Rule::DoesNotOpen, "move it into the root, or into one of its own"),
+        DocumentProblem::AppliedTwice { .. } => (Rule::TwoObjects, "let one Kustomization apply it"),
+        DocumentProblem::NotApplied => (Rule::DoesNotOpen, "list it in `secrets.exclude`, or in a kustomization"),
         DocumentProblem::NotHandedOver { .. } => (Rule::KustomizationUnsupported, "make it a Secret of its own"),
         DocumentProblem::Renamed { .. } => {
-            (Rule::KustomizationUnsupported, "write the name and the namespace that it becomes into the document")
+            (Rule::KustomizationUnsupported, "write the name that it becomes into the document")
         }
         DocumentProblem::NameTaken => (Rule::TwoObjects, "give one of the two files another name"),
         DocumentProblem::NotListed | DocumentProblem::IdentityEncrypted => {

@@ -30,6 +30,8 @@ pub struct LiveSecret {
     sync_options: String,
     compare_options: String,
     flux_prune: String,
+    /// Guards that Flux drops at its next apply.
+    dropped: Vec<Guard>,
 }
 
 /// An entry of `managedFields`.
@@ -176,6 +178,14 @@ impl LiveSecret {
         let mut managers: Vec<Manager> = list(metadata, "managedFields").iter().filter_map(manager).collect();
         managers.sort();
         managers.dedup();
+        let of_a_person = |map: &str, key: &str| is_of_kubectl_alone(metadata, map, key);
+        let dropped = [
+            (
+                Guard::FluxPrune,
+                of_a_person("f:annotations", guard::FLUX_PRUNE) || of_a_person("f:labels", guard::FLUX_PRUNE),
+            ),
+            (Guard::Label, of_a_person("f:labels", guard::AUTHORITY)),
+        ];
         Self {
             authority: text(metadata, "labels", guard::AUTHORITY).map(str::to_owned),
             managers,
@@ -190,7 +200,14 @@ impl LiveSecret {
                 .or_else(|| text(metadata, "labels", guard::FLUX_PRUNE))
                 .unwrap_or_default()
                 .to_owned(),
+            dropped: dropped.into_iter().filter(|(_, is_dropped)| *is_dropped).map(|(guard, _)| guard).collect(),
         }
+    }
+
+    /// The guards that it bears and will not keep: kustomize-controller takes every `kubectl*` out of a Secret that it
+    /// applies, and with it what that alone wrote. Empty where Flux does not deliver it.
+    pub fn dropped_guards(&self) -> &[Guard] {
+        if self.tracking.flux.is_some() { &self.dropped } else { &[] }
     }
 
     /// The guards that it lacks, of those that every Secret rendered for `authority` bears.
@@ -474,6 +491,19 @@ fn manager(entry: &Value) -> Option<Manager> {
         applies: member(entry, "operation").and_then(Value::as_str) == Some("Apply"),
         writes_values: writes("f:data") || writes("f:stringData"),
     })
+}
+
+/// Whether somebody's `kubectl` wrote this, and nobody else.
+fn is_of_kubectl_alone(metadata: &Value, map: &str, key: &str) -> bool {
+    let field = format!("f:{key}");
+    let has = |entry: &&Value| {
+        let fields = member(entry, "fieldsV1").and_then(|fields| member(fields, "f:metadata"));
+        fields.and_then(|fields| member(fields, map)).is_some_and(|fields| member(fields, &field).is_some())
+    };
+    let managers =
+        list(metadata, "managedFields").iter().filter(has).filter_map(|entry| member(entry, "manager")?.as_str());
+    let managers: Vec<&str> = managers.collect();
+    !managers.is_empty() && managers.iter().all(|manager| manager.starts_with("kubectl"))
 }
 
 fn owner(entry: &Value) -> Option<Owner> {

@@ -114,6 +114,8 @@ impl Problem {
             | DocumentProblem::NotListed
             | DocumentProblem::NameTaken
             | DocumentProblem::OutsideRoot
+            | DocumentProblem::AppliedTwice { .. }
+            | DocumentProblem::NotApplied
             | DocumentProblem::NotHandedOver { .. }
             | DocumentProblem::Renamed { .. }
             | DocumentProblem::IdentityEncrypted

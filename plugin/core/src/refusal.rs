@@ -5,7 +5,7 @@ use crate::bootstrap::BootstrapError;
 use crate::files::FilesError;
 use crate::flux::reach::Obstacle;
 use crate::gate::GateProblem;
-use crate::name::{FilePath, SecretName};
+use crate::name::{FilePath, ObjectName, SecretName};
 use crate::rules::RuleRefusal;
 use crate::secret::SecretProblem;
 
@@ -115,6 +115,17 @@ pub enum DocumentProblem {
     /// Encrypted, reached by a Flux Kustomization, and not in the root that `regent.yaml` speaks for.
     #[error("it is encrypted, the Kustomization reaches it, and it lies outside the root")]
     OutsideRoot,
+    /// Encrypted, and two Flux Kustomizations would apply it.
+    #[error("it is encrypted, and two Kustomizations apply it: {one} and {other}")]
+    AppliedTwice {
+        /// The first.
+        one: ObjectName,
+        /// The second.
+        other: ObjectName,
+    },
+    /// Encrypted, in a root that Flux delivers, and no Kustomization reaches it.
+    #[error("it is encrypted, and no Kustomization of the operator's file applies it")]
+    NotApplied,
     /// Encrypted, and used in a way that a handover does not know.
     #[error("it is encrypted and {what}, which cannot be handed over")]
     NotHandedOver {
@@ -122,11 +133,9 @@ pub enum DocumentProblem {
         what: &'static str,
     },
     /// A Flux Kustomization gives it another name than the root does.
-    #[error("the Kustomization makes {becomes} of it, and it would be handed over as {known}")]
+    #[error("it is encrypted, and the Kustomization renames it to `{becomes}`")]
     Renamed {
-        /// By the root.
-        known: String,
-        /// By the build.
+        /// The name in the cluster.
         becomes: String,
     },
     /// A file that is encrypted as a whole would have the name of another one.

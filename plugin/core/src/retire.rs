@@ -7,6 +7,7 @@
 //! delivery    what delivers from Vault is plain in Git          before the plugin, which renders it now
 //! files       no Application's path holds ciphertext            before the plugin, without which Argo CD applies it
 //! plugin      Argo CD renders without it                        before the sidecar: its Applications would only get errors
+//! flux        Kustomizations take their trees without it        before the doors: their artifact would be answered nowhere
 //! sidecar     regent runs nowhere                               before the lock, which holds a door off that still renders
 //! lock        the API server refuses nothing any more           before its Authority, without which it refuses everything
 //! accounts, policies, witnesses, schema, home                   before the CRD: what it takes away with it
@@ -37,6 +38,8 @@ pub enum Step {
     Files,
     /// The plugin block of Applications.
     Plugin,
+    /// The artifacts of Flux' Kustomizations, and the Secrets with their tokens.
+    Flux,
     /// The container in the repo-server's pod, and what was made for it.
     Sidecar,
     /// The authority's lock.
@@ -55,13 +58,14 @@ pub enum Step {
 
 impl Step {
     /// Every one, in order.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Closed,
         Self::Keys,
         Self::Guards,
         Self::Delivery,
         Self::Files,
         Self::Plugin,
+        Self::Flux,
         Self::Sidecar,
         Self::Lock,
         Self::Accounts,
@@ -80,6 +84,7 @@ impl Step {
             Self::Delivery => "delivery",
             Self::Files => "files",
             Self::Plugin => "plugin",
+            Self::Flux => "flux",
             Self::Sidecar => "sidecar",
             Self::Lock => "lock",
             Self::Accounts => "accounts",

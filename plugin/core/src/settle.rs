@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::evidence::ListedDocument;
-use crate::name::SecretName;
+use crate::name::{ObjectName, SecretName};
 use crate::repository::Repository;
 
 /// An Application, by namespace and name.
@@ -278,6 +278,8 @@ pub enum Revision {
 pub struct Left {
     /// Affected, and skipped.
     pub skipped: Vec<ApplicationName>,
+    /// Kustomizations of Flux, likewise.
+    pub skipped_kustomizations: Vec<ObjectName>,
     /// What a person did without.
     pub without: BTreeSet<Without>,
     /// What Applications lacked in the end.
@@ -339,6 +341,7 @@ pub fn next(facts: &Facts<'_>) -> Next {
         }
         (Stage::Mirrored, Quiet::Over) | (Stage::Disarmed, Quiet::NotYet | Quiet::Over) => Next::Note(Left {
             skipped: skipped.into_iter().map(|application| application.name.clone()).collect(),
+            skipped_kustomizations: Vec::new(),
             without: facts.decided.without.clone(),
             lacking: all,
         }),
@@ -559,7 +562,7 @@ impl Cached {
 impl Left {
     /// Whether everything was seen.
     pub fn is_nothing(&self) -> bool {
-        self.skipped.is_empty() && self.without.is_empty()
+        self.skipped.is_empty() && self.skipped_kustomizations.is_empty() && self.without.is_empty()
     }
 }
 

@@ -12,6 +12,7 @@ pub(crate) mod doors;
 pub(crate) mod flux;
 pub(crate) mod installation;
 pub(crate) mod jobs;
+pub(crate) mod kustomizations;
 pub(crate) mod lease;
 pub(crate) mod lock;
 pub(crate) mod review;

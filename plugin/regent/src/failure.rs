@@ -410,16 +410,15 @@ impl Failure {
     /// than 200 characters, because Argo CD prepends as many of its own and people read it in a table. `refresh` is
     /// the command that makes Argo CD ask again, named where nothing in Git changes that would.
     pub(crate) fn status(&self, refresh: &str) -> tonic::Status {
-        tonic::Status::new(self.grpc(), self.line(Some(refresh)))
+        tonic::Status::new(self.grpc(), self.line(Some(refresh), SHORT))
     }
 
-    /// The same line for Flux, which asks again by itself.
+    /// The same line for a condition of Flux, which asks again by itself and shows more of it.
     pub(crate) fn public_line(&self) -> String {
-        self.line(None)
+        self.line(None, LONG)
     }
 
-    fn line(&self, refresh: Option<&str>) -> String {
-        const LONGEST: usize = 199;
+    fn line(&self, refresh: Option<&str>, longest: usize) -> String {
         let code = self.code();
         let way_out = if code == Code::P1 {
             then("look at the store", refresh)
@@ -433,7 +432,7 @@ impl Failure {
         let head = format!("regent[{}]: ", code.entry().name);
         // A way out may name a file, too; most of the line is for the sentence only where it needs it.
         let sentence = one_line(&self.sentence());
-        let left = LONGEST - head.chars().count() - "; ".len();
+        let left = longest - head.chars().count() - "; ".len();
         let tail = shortened(&one_line(&way_out), left - sentence.chars().count().min(left / 3));
         let sentence = shortened(&sentence, left - tail.chars().count());
         format!("{head}{sentence}; {tail}")
@@ -612,15 +611,23 @@ fn way_out_of_upload(problem: &UploadProblem) -> Option<&'static str> {
 /// What helps with a document that a Flux Kustomization reaches in a way that cannot be handed over.
 fn way_out_of_flux(problem: &DocumentProblem) -> Option<&'static str> {
     if let DocumentProblem::Renamed { .. } = problem {
-        Some("write that name and namespace into the document itself")
+        Some("write that name into the document itself")
     } else if let DocumentProblem::NotHandedOver { .. } = problem {
         Some("make it a Secret of its own among the `resources`")
+    } else if let DocumentProblem::AppliedTwice { .. } = problem {
+        Some("let one of them apply it")
+    } else if let DocumentProblem::NotApplied = problem {
+        Some("list it in a kustomization, in `flux.applications`' Kustomizations, or in `secrets.exclude`")
     } else if let DocumentProblem::OutsideRoot = problem {
         Some("move it into the root, or give its folder a `regent.yaml` and an entry of its own")
     } else {
         None
     }
 }
+
+/// Characters of a line that Argo CD shows, and of a condition's message.
+const SHORT: usize = 199;
+const LONG: usize = 1000;
 
 /// A step, and the command after it.
 fn then(first: &str, refresh: Option<&str>) -> String {
@@ -841,9 +848,11 @@ fn of_document(problem: &DocumentProblem) -> (Code, Exit) {
             (Code::Namespace, Exit::Refused)
         }
         DocumentProblem::NamespaceNotAllowed { .. } => (Code::Allow, Exit::Refused),
-        DocumentProblem::OutsideRoot | DocumentProblem::NotHandedOver { .. } | DocumentProblem::Renamed { .. } => {
-            (Code::Files, Exit::Refused)
-        }
+        DocumentProblem::OutsideRoot
+        | DocumentProblem::AppliedTwice { .. }
+        | DocumentProblem::NotApplied
+        | DocumentProblem::NotHandedOver { .. }
+        | DocumentProblem::Renamed { .. } => (Code::Files, Exit::Refused),
         DocumentProblem::TwoObjects { .. } | DocumentProblem::NameTaken => (Code::Twice, Exit::Refused),
         DocumentProblem::NotListed | DocumentProblem::IdentityEncrypted => (Code::NotListed, Exit::Refused),
         DocumentProblem::DuplicateKey { .. } | DocumentProblem::BadMerge { .. } => (Code::Syntax, Exit::Document),
@@ -1694,7 +1703,7 @@ mod tests {
             Failure::Store { folder: "/s".to_owned(), problem: "a\nb".to_owned() },
         ];
         for failure in failures {
-            let line = failure.line(Some("kubectl -n argocd annotate app NAME argocd.argoproj.io/refresh=hard"));
+            let line = failure.line(Some("kubectl -n argocd annotate app NAME argocd.argoproj.io/refresh=hard"), SHORT);
             assert!(line.chars().count() < 200 && !line.contains('\n'), "{line}");
             assert!(line.starts_with("regent[") && line.contains("]: ") && line.contains("; "), "{line}");
         }

@@ -1,30 +1,25 @@
-//! Of an artifact only what its Kustomization reaches, under the names by which the handover knows it.
+//! Of a root what a Flux Kustomization makes of it: which files become objects, and in which namespaces.
 //!
-//! A root may serve several Kustomizations, and each gets the documents that its own build reads. Vault gets a Secret under
-//! the name that its document has in the root, so a build that renames it would have it handed over under another name than
-//! it has in the cluster: that is refused before anything moves.
+//! Where Argo CD asks, regent walks a folder by its own rules; where Flux does, the build decides. Whoever reads the root for
+//! the one or the other (an artifact, a handover) then finds the same objects under the same names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::bootstrap::Bootstrap;
-use crate::emit::{Content, Identity, Manifest};
-use crate::flux::artifact::{Artifact, Change};
-use crate::flux::reach::{Place, Reach, Use};
-use crate::name::{FilePath, Namespace};
+use crate::files::{self, Content, Files};
+use crate::flux::artifact;
+use crate::flux::reach::{Reach, Use};
+use crate::kustomization;
+use crate::name::{FilePath, ObjectName};
 use crate::refusal::{DocumentProblem, Refusal};
 
-/// Takes out of an artifact what the Kustomization does not reach. `root` is the folder of the root in the repository,
-/// `None` for its top.
+/// The files of the root that become objects, with paths relative to it, and the namespace that the build puts each into,
+/// where it does. `root` is the folder of the root in the repository, `None` for its top.
 ///
 /// # Errors
 /// [`Refusal::Obstacle`] for the first thing that is not followed; [`Refusal::Document`] for an encrypted document outside
-/// the root, an encrypted patch or input of a generator, and a document that the build gives another name.
-pub fn only(
-    artifact: Artifact,
-    reach: &Reach,
-    root: Option<&FilePath>,
-    bootstrap: &Bootstrap,
-) -> Result<Artifact, Refusal> {
+/// the root, one that gets another name, and an encrypted patch or input of a generator: a handover knows none of these.
+pub fn listing(reach: &Reach, root: Option<&FilePath>) -> Result<BTreeMap<FilePath, Option<String>>, Refusal> {
     if let Some(obstacle) = reach.obstacles.first() {
         return Err(Refusal::Obstacle(Box::new(obstacle.clone())));
     }
@@ -36,69 +31,61 @@ pub fn only(
     if let Some(patched) = reach.patches.first() {
         return refused(&patched.file, DocumentProblem::NotHandedOver { what: "a patch" });
     }
-    if let Some(outside) = reach.documents.iter().find(|reached| inside(root, &reached.file).is_none()) {
-        return refused(&outside.file, DocumentProblem::OutsideRoot);
+    for reached in &reach.documents {
+        if inside(root, &reached.file).is_none() {
+            return refused(&reached.file, DocumentProblem::OutsideRoot);
+        }
+        if !reached.place.prefix.is_empty() || !reached.place.suffix.is_empty() {
+            let name = reached.own.as_ref().map_or("NAME", |own| &own.name);
+            return refused(&reached.file, DocumentProblem::Renamed { becomes: reached.place.name(name) });
+        }
     }
-    let Artifact { phase, changes } = artifact;
-    let mut kept = BTreeMap::new();
-    for (path, change) in changes {
-        let change = match change {
-            Change::Remove => Change::Remove,
-            Change::Write(manifests) => match place(reach, root, &manifests) {
-                Some(place) => {
-                    for manifest in manifests.iter().filter(|manifest| manifest.content() != Content::Plain) {
-                        same_name(reach, root, bootstrap, place, manifest)?;
-                    }
-                    Change::Write(manifests)
-                }
-                None => Change::Remove,
-            },
-        };
-        kept.insert(path, change);
+    let mut listed = BTreeMap::new();
+    for (file, uses) in &reach.files {
+        let Some(path) = inside(root, file) else { continue };
+        for used in uses {
+            match used {
+                Use::Resource { place, .. } => drop(listed.insert(path.clone(), place.namespace.clone())),
+                Use::Kustomization | Use::GeneratorInput { .. } | Use::Patch { .. } | Use::Other { .. } => {}
+            }
+        }
     }
-    Ok(Artifact { phase, changes: kept })
+    Ok(listed)
 }
 
-/// Where the build puts the objects of a file; `None` for one that it does not read as resources.
-fn place<'r>(reach: &'r Reach, root: Option<&FilePath>, manifests: &[Manifest]) -> Option<&'r Place> {
-    let file = full(root, manifests.first()?.file())?;
-    reach.files.get(&file)?.iter().find_map(|used| match used {
-        Use::Resource { place, .. } => Some(place),
-        Use::Kustomization | Use::GeneratorInput { .. } | Use::Patch { .. } | Use::Other { .. } => None,
-    })
-}
-
-/// Whether the build gives an encrypted document the name that the root gives it.
-fn same_name(
-    reach: &Reach,
+/// The same of all Kustomizations that deliver one root: together they are what is handed over.
+///
+/// # Errors
+/// As [`listing`]; [`Refusal::Document`] for a document that two of them apply, and for one that none does.
+pub fn listing_of_all<'k>(
+    reaches: impl IntoIterator<Item = (&'k ObjectName, &'k Reach)>,
     root: Option<&FilePath>,
+    files: &Files,
     bootstrap: &Bootstrap,
-    place: &Place,
-    manifest: &Manifest,
-) -> Result<(), Refusal> {
-    let known = manifest.identity();
-    let file = full(root, manifest.file());
-    let is_it = |own: &&Identity| own.kind == known.kind && own.name == known.name;
-    let documents = reach.documents.iter().filter(|reached| Some(&reached.file) == file.as_ref());
-    let own = documents.filter_map(|reached| reached.own.as_ref()).find(is_it);
-    // One whose name is encrypted gets it written in the clear, as the root has it.
-    let becomes = place.of(own.unwrap_or(known));
-    let fallback = bootstrap.secrets.namespace.as_ref().map(Namespace::as_str);
-    let namespace = becomes.namespace.as_deref().or(fallback);
-    if becomes.name == known.name && namespace == known.namespace.as_deref() {
-        return Ok(());
+) -> Result<BTreeMap<FilePath, Option<String>>, Refusal> {
+    let refused = |file: &FilePath, problem| Err(Refusal::Document { file: file.clone(), problem });
+    let (mut listed, mut encrypted) = (BTreeMap::new(), BTreeMap::<FilePath, &ObjectName>::new());
+    for (kustomization, reach) in reaches {
+        // What is in clear text may be applied as often as one likes.
+        listed.extend(listing(reach, root)?);
+        let documents = reach.documents.iter().filter_map(|reached| inside(root, &reached.file));
+        for file in documents.collect::<BTreeSet<_>>() {
+            if let Some(one) = encrypted.get(&file) {
+                let (one, other) = ((*one).clone(), kustomization.clone());
+                return refused(&file, DocumentProblem::AppliedTwice { one, other });
+            }
+            encrypted.insert(file, kustomization);
+        }
     }
-    let becomes = Identity { namespace: namespace.map(str::to_owned), ..becomes };
-    let problem = DocumentProblem::Renamed { known: known.to_string(), becomes: becomes.to_string() };
-    Err(Refusal::Document { file: manifest.file().clone(), problem })
-}
-
-/// A path of the root as the repository has it.
-fn full(root: Option<&FilePath>, path: &FilePath) -> Option<FilePath> {
-    match root {
-        Some(root) => FilePath::parse(&format!("{root}/{path}")).ok(),
-        None => Some(path.clone()),
+    let passed_over =
+        |path: &FilePath| files::is_hidden(path) || bootstrap.excluded(path) || encrypted.contains_key(path);
+    for (path, content) in files.iter().filter(|(path, _)| !passed_over(path)) {
+        let is_encrypted = matches!(content, Content::Bytes(bytes) if artifact::is_encrypted(path, bytes));
+        if is_encrypted && !kustomization::FILE_NAMES.contains(&path.file_name()) {
+            return refused(path, DocumentProblem::NotApplied);
+        }
     }
+    Ok(listed)
 }
 
 /// A path of the repository as the root has it; `None` outside.

@@ -261,3 +261,21 @@ fn guards_are_put_beside_whatever_the_annotations_say() {
         assert!(LiveSecret::of_metadata(&patch).missing_guards(&prod()).is_empty());
     }
 }
+
+#[test]
+fn flux_drops_a_guard_that_kubectl_alone_wrote() {
+    let mut metadata = guarded();
+    let entry = |manager: &str| {
+        let annotations = json!({ "f:kustomize.toolkit.fluxcd.io/prune": {} });
+        json!({ "manager": manager, "operation": "Update", "fieldsV1": { "f:metadata": { "f:annotations": annotations } } })
+    };
+    metadata["managedFields"] = json!([entry("kubectl-annotate")]);
+    // Where Flux does not deliver it, nobody drops anything.
+    assert_eq!(LiveSecret::of_metadata(&metadata).dropped_guards(), []);
+    metadata["labels"]["kustomize.toolkit.fluxcd.io/name"] = json!("app");
+    assert_eq!(LiveSecret::of_metadata(&metadata).dropped_guards(), [Guard::FluxPrune]);
+    for other in ["regent", "kustomize-controller"] {
+        metadata["managedFields"] = json!([entry("kubectl-annotate"), entry(other)]);
+        assert_eq!(LiveSecret::of_metadata(&metadata).dropped_guards(), [], "{other}");
+    }
+}

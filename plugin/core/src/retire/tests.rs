@@ -22,7 +22,7 @@ fn combinations() -> impl Iterator<Item = Vec<Seen>> {
         1 => Seen::Left(vec!["x".to_owned()]),
         _unknown => Seen::Unknown("u".to_owned()),
     };
-    (0..3_u32.pow(13)).step_by(7).map(move |number| (0..13).map(|at| of(number / 3_u32.pow(at) % 3)).collect())
+    (0..3_u32.pow(14)).step_by(23).map(move |number| (0..14).map(|at| of(number / 3_u32.pow(at) % 3)).collect())
 }
 
 fn at(seen: &[Seen], step: Step) -> Seen {
@@ -91,6 +91,8 @@ fn the_order_is_the_one_that_loses_nothing() {
         // Without the plugin Argo CD applies ciphertext as it is.
         (Step::Files, Step::Plugin),
         (Step::Plugin, Step::Sidecar),
+        (Step::Flux, Step::Sidecar),
+        (Step::Flux, Step::Lock),
         // The lock bites while a door could render.
         (Step::Plugin, Step::Lock),
         (Step::Sidecar, Step::Lock),

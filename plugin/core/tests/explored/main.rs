@@ -19,6 +19,7 @@
 #![expect(clippy::disallowed_methods, reason = "how long an exploration took is printed")]
 
 mod importing;
+mod letting_go;
 mod rules;
 mod settling;
 mod steps;

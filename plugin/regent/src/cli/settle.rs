@@ -1,17 +1,23 @@
 //! What a person decides about phase 3 of a handover.
 
 use clap::{Args, ValueEnum};
+use regent_core::name::ObjectName;
 use regent_core::settle::{ApplicationName, Without};
 
-/// How long Argo CD is waited for, and what is left behind.
+/// How long Argo CD and Flux are waited for, and what is left behind.
 #[derive(Args, Clone)]
-#[command(next_help_heading = "Argo CD")]
+#[command(next_help_heading = "Argo CD and Flux")]
 pub(crate) struct SettleArgs {
     /// Do not ask this Application, and do not wait for it (repeatable).
     ///
     /// What it has cached or applies later is not looked at. `regent status` names it from then on.
     #[arg(long = "skip-app", value_name = "NAMESPACE/NAME", value_parser = application)]
     pub(crate) skipped: Vec<ApplicationName>,
+    /// Do not ask this Kustomization of Flux, and do not wait for it (repeatable).
+    ///
+    /// What it applies later is not looked at. `regent status` names it from then on.
+    #[arg(long = "skip-kustomization", value_name = "NAMESPACE/NAME", value_parser = ObjectName::parse)]
+    pub(crate) skipped_kustomizations: Vec<ObjectName>,
     /// Settle without one of the proofs (repeatable); `regent status` names it from then on.
     #[arg(long = "settle-without", value_enum, value_name = "PROOF")]
     pub(crate) without: Vec<ProofArg>,
@@ -31,7 +37,7 @@ pub(crate) struct SettleArgs {
     /// Argo CD and Flux read them from the live object alone, and prune or delete a Secret without them.
     #[arg(long, conflicts_with = "plan")]
     pub(crate) apply_guards: bool,
-    /// How long Argo CD is waited for, in seconds; the same command goes on afterwards.
+    /// How long Argo CD and Flux are waited for, in seconds; the same command goes on afterwards.
     #[arg(long = "settle-timeout", value_name = "SECONDS", default_value = "600")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) timeout: u64,

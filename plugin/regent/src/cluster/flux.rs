@@ -73,7 +73,7 @@ pub(crate) fn kustomization_path(name: &ObjectName) -> String {
     format!("/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/{}/kustomizations/{}", name.namespace(), name.name())
 }
 
-fn external_artifact_path(name: &ObjectName) -> String {
+pub(crate) fn external_artifact_path(name: &ObjectName) -> String {
     format!("/apis/source.toolkit.fluxcd.io/v1/namespaces/{}/externalartifacts/{}", name.namespace(), name.name())
 }
 

@@ -143,6 +143,15 @@ pub(crate) async fn lock_in_force(cluster: &Cluster, authority: &AuthorityName) 
     Policy { name, in_force }
 }
 
+/// The accounts that an authority's lock names; `None` where it was written by another hand, or is not there.
+pub(crate) async fn locked_out(
+    cluster: &Cluster,
+    authority: &AuthorityName,
+) -> Result<Option<Vec<String>>, ClusterError> {
+    let policy = cluster.get(&format!("{POLICIES}/{}", lock_name(authority))).await?;
+    Ok(policy.as_ref().and_then(doors_of))
+}
+
 /// The doors that an authority's lock names; `None` where there is none, or nobody can tell.
 pub(crate) async fn locked_doors(cluster: &Cluster, authority: &AuthorityName) -> Option<String> {
     let policy = cluster.get(&format!("{POLICIES}/{}", lock_name(authority))).await.ok()??;

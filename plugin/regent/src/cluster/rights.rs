@@ -40,22 +40,30 @@ pub(crate) fn reader(authority: &AuthorityName, epoch: Epoch, accounts: &[String
 }
 
 /// The account that hands this authority over, and what it may do: move this Authority, write its status, and witness
-/// that in the `ConfigMap` of this epoch; and see what Argo CD makes of it. Who may change an Application may have Argo CD
-/// deploy anything, so it does not.
+/// that in the `ConfigMap` of this epoch; and see what Argo CD and Flux make of it. Who may change an Application or a
+/// Kustomization may have anything deployed, so it does not.
 pub(crate) fn handover(authority: &AuthorityName, epoch: Epoch) -> Vec<Value> {
     // Any Application may have rendered the root once, and be rolled back to that.
     let applications = json!({ "apiGroups": ["argoproj.io"], "resources": ["applications"], "verbs": ["get", "list"] });
-    mirror("handover", authority, epoch, Some(applications))
+    // Any Kustomization may have one of the Secrets; the artifacts are the operator's choice.
+    let flux = "toolkit.fluxcd.io";
+    let kustomizations = json!({
+        "apiGroups": [format!("kustomize.{flux}")], "resources": ["kustomizations"], "verbs": ["get", "list"],
+    });
+    let artifacts = json!({
+        "apiGroups": [format!("source.{flux}")], "resources": ["externalartifacts"], "verbs": ["get"],
+    });
+    mirror("handover", authority, epoch, vec![applications, kustomizations, artifacts])
 }
 
 /// The account of `regent verify`, which repeats what a handover mirrored if a restore of the cluster lost it: the same
 /// rights to write by another name, so that the two tokens lie in different hands and Vault tells them apart.
 pub(crate) fn verify(authority: &AuthorityName, epoch: Epoch) -> Vec<Value> {
-    mirror("verify", authority, epoch, None)
+    mirror("verify", authority, epoch, Vec::new())
 }
 
 /// What writes the record of Vault into the cluster. The policies build the account's name from the authority's.
-fn mirror(part: &str, authority: &AuthorityName, epoch: Epoch, more: Option<Value>) -> Vec<Value> {
+fn mirror(part: &str, authority: &AuthorityName, epoch: Epoch, more: Vec<Value>) -> Vec<Value> {
     let name = format!("regent-{part}-{authority}");
     let account = json!({
         "apiVersion": "v1",
@@ -175,11 +183,18 @@ mod tests {
     }
 
     #[test]
-    fn no_right_is_without_a_name_and_none_deletes_lists_or_updates_but_for_looking_at_applications() {
-        let looks = json!({ "apiGroups": ["argoproj.io"], "resources": ["applications"], "verbs": ["get", "list"] });
+    fn no_right_is_without_a_name_and_none_deletes_lists_or_updates_but_for_looking_at_what_gitops_tools_have() {
+        let looks = |group: &str, resource: &str, verbs: &[&str]| json!({ "apiGroups": [group], "resources": [resource], "verbs": verbs });
+        let looks = [
+            looks("argoproj.io", "applications", &["get", "list"]),
+            looks("kustomize.toolkit.fluxcd.io", "kustomizations", &["get", "list"]),
+            looks("source.toolkit.fluxcd.io", "externalartifacts", &["get"]),
+        ];
         let of_all = every_set();
-        assert_eq!(rules(&of_all).iter().filter(|rule| ***rule == looks).count(), 1);
-        for rule in rules(&of_all).into_iter().filter(|rule| **rule != looks) {
+        for look in &looks {
+            assert_eq!(rules(&of_all).iter().filter(|rule| **rule == look).count(), 1, "{look}");
+        }
+        for rule in rules(&of_all).into_iter().filter(|rule| !looks.contains(rule)) {
             assert!(rule["resourceNames"].as_array().is_some_and(|names| !names.is_empty()), "{rule}");
             for verb in rule["verbs"].as_array().unwrap() {
                 assert!(["get", "watch", "create", "patch"].contains(&verb.as_str().unwrap()), "{rule}");

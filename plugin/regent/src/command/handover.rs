@@ -4,7 +4,7 @@
 //! gather   the root at one commit, the witnesses, Vault's record and what lies beside it    here, vault.rs
 //! decide   core: the next step, or why there is none; asked again after every write
 //! act      copies, the record, the two witnesses                                            copies.rs, mirror.rs
-//! settle   what Argo CD still has to show, and that it was seen                             settle.rs
+//! settle   what Argo CD and Flux still have to show, and that it was seen                   settle.rs, letting_go.rs
 //! ```
 //! Every step may be repeated, and two runs at once end as one would: keys are created or left alone, the record's first
 //! writer wins, and the witnesses are copied from the record. A run that is cut off leaves a state that the next one knows.
@@ -16,6 +16,7 @@ mod copies;
 mod freeze;
 mod in_cluster;
 pub(super) mod keys;
+mod letting_go;
 pub(super) mod mirror;
 mod place;
 mod policy;

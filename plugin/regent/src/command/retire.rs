@@ -1,13 +1,14 @@
 //! `regent retire`: what of regent is still there once its handover is settled, and the steps to leave, in order.
 //!
 //! ```text
-//! gather   the tree at one commit, Applications, what delivers, what runs, what protects     tree.rs, applications.rs, cluster.rs
+//! gather   the tree at one commit, what deploys it, what delivers, what runs, what protects   tree.rs, applications.rs, flux.rs, cluster.rs
 //! decide   core: whether one may leave, and which step is next
 //! act      nothing: a person does, by what is told                                          report.rs
 //! ```
 
 mod applications;
 mod cluster;
+mod flux;
 mod report;
 mod tree;
 
@@ -104,6 +105,7 @@ impl Run<'_> {
         let listed = self.listed().await;
         let mut told = BTreeMap::from([(Step::Closed, self.closed())]);
         told.extend(self.of_argocd(config, &listed).await?);
+        told.insert(Step::Flux, self.of_flux(config, &listed).await);
         told.extend(self.of_clusters(&listed).await);
         let seen =
             |step| told.get(&step).map_or_else(|| Seen::Unknown("nobody looked".to_owned()), |it| it.seen.clone());

@@ -9,20 +9,24 @@ use regent_core::authority::{Place, Ruling};
 use regent_core::bootstrap::Bootstrap;
 use regent_core::evidence::{AuthorityWitness, Clusters, Evidence, ListedDocument, Reading};
 use regent_core::files::Files;
+use regent_core::flux::reach::{self, Reach};
+use regent_core::flux::reached;
 use regent_core::handover::plan::Plan;
 use regent_core::handover::tree::{Slipped, encrypted_files, slipped_in};
-use regent_core::name::FilePath;
+use regent_core::name::{FilePath, ObjectName};
 use regent_core::render::{Door, Request};
 use regent_core::repository::Repository;
-use regent_core::rules::{RegentConfig, Rule};
+use regent_core::rules::{FluxApplication, RegentConfig, Rule};
 use regent_sops::Limits;
 
 use super::render::{bootstrap_path, key_args, place_of};
 use crate::cli::{CommitArgs, KeyArgs, RunArgs, StoreArgs};
-use crate::cluster::{Access, Cluster, installation, witness};
+use crate::cluster::{self, Access, Cluster, flux, installation, witness};
 use crate::config;
 use crate::failure::Failure;
+use crate::flux::tree::Tree;
 use crate::keys::{self, Identities};
+use crate::source::tar::UploadLimits;
 use crate::source::{self, BOOTSTRAP, Bounds, Gathered, bootstrap_of, git};
 use crate::witnesses::Store;
 
@@ -93,7 +97,10 @@ impl Root {
         let place = git::Place::typed(&args.repo, &args.git)?;
         let held = git::Held::open(&place, &args.revision, history)?;
         let name = format!("{}@{}", place.location, args.revision);
-        let gathered = git::gather_from(&held, &name, &args.path, bounds(config.as_ref()))?;
+        let mut gathered = git::gather_from(&held, &name, &args.path, bounds(config.as_ref()))?;
+        if let Some(config) = &config {
+            built(&mut gathered, config, &store, &held)?;
+        }
         let label = format!("{}/{BOOTSTRAP}", gathered.label);
         Self::of(gathered, &label, Some((place, held)), config, store, keys)
     }
@@ -179,7 +186,10 @@ impl Root {
         let other = git::Held::open(place, revision, git::History::None)?;
         let files = if git::folder_id(&other, self.folder())?.is_some() {
             let name = format!("{}@{revision}", place.location);
-            let gathered = git::gather_from(&other, &name, self.folder(), bounds(self.config.as_ref()))?;
+            let mut gathered = git::gather_from(&other, &name, self.folder(), bounds(self.config.as_ref()))?;
+            if let Some(config) = &self.config {
+                built(&mut gathered, config, &self.store, &other)?;
+            }
             let files = encrypted_files(&gathered.files, &self.bootstrap, &self.limits, git::blob_id);
             let unreadable = |refusal: Refusal| Failure::World { what: "compare", name, reason: refusal.to_string() };
             files.map_err(unreadable)?
@@ -252,6 +262,48 @@ impl Connected {
     pub(super) fn is_hub(&self) -> bool {
         self.uids.witness != self.uids.target
     }
+}
+
+/// Has the Kustomizations of the operator's file decide what becomes of a root that Flux delivers: as they are in the cluster now,
+/// with the repository as that commit has it.
+fn built(gathered: &mut Gathered, config: &RegentConfig, store: &Store, held: &git::Held) -> Result<(), Failure> {
+    let Some(bootstrap) = bootstrap_of(&gathered.files)? else { return Ok(()) };
+    let is_its = |application: &&FluxApplication| application.authority == bootstrap.name;
+    let names: Vec<&ObjectName> =
+        config.flux.applications.iter().filter(is_its).map(|application| &application.kustomization).collect();
+    let (Store::Cluster(access), false) = (store, names.is_empty()) else { return Ok(()) };
+    // Whoever calls may be in a runtime of its own.
+    let kustomizations = std::thread::scope(|scope| {
+        let asked = scope.spawn(|| {
+            cluster::block_on(async {
+                let cluster = Cluster::connect(access).await?;
+                let mut found = Vec::with_capacity(names.len());
+                for name in &names {
+                    let kustomization = flux::kustomization(&cluster, name).await;
+                    let missing = || Failure::World {
+                        what: "find",
+                        name: format!("Kustomization {name}"),
+                        reason: "it does not exist, and the operator's file says that it applies this root".to_owned(),
+                    };
+                    found.push(kustomization.map_err(|problem| cluster.failure(problem))?.ok_or_else(missing)?);
+                }
+                Ok(found)
+            })
+        });
+        asked.join().unwrap_or(Err(Failure::Bug))
+    })?;
+    let limits = Limits { document: config.limits.document, ..Limits::default() };
+    let whole = Tree::of_commit(held, &gathered.label, UploadLimits::of(&config.limits))?.whole(limits.document);
+    let reaches: Vec<Reach> = kustomizations
+        .iter()
+        .map(|kustomization| reach::reach(&whole, &kustomization.path, &kustomization.overrides, &limits))
+        .collect();
+    let root = gathered.root.as_deref().filter(|root| *root != ".").map(FilePath::parse).transpose();
+    let root = root.map_err(|bad| Failure::Usage(bad.to_string()))?;
+    let of_all = names.into_iter().zip(&reaches);
+    let listed = reached::listing_of_all(of_all, root.as_ref(), &gathered.files, &bootstrap)?;
+    gathered.files = std::mem::take(&mut gathered.files).built_as(listed);
+    Ok(())
 }
 
 /// Where the authority is kept. `ways` are the options that say so.

@@ -2,6 +2,7 @@
 
 mod account;
 mod cluster;
+mod flux;
 mod report;
 
 pub(super) use self::report::secret_name;

@@ -24,7 +24,7 @@ use super::tree::Tree;
 use crate::cluster::flux::Kustomization;
 use crate::failure::Failure;
 use crate::reload::Loaded;
-use crate::source::{BOOTSTRAP, bootstrap_of, other_bootstraps};
+use crate::source::{bootstrap_of, other_bootstraps};
 use crate::witnesses::{Observed, Witnesses};
 
 /// What an artifact is made of, and for whom.
@@ -85,7 +85,15 @@ impl Build<'_> {
         let position = position.ok_or(Failure::Bug)?;
         let rule = self.loaded.rule(position);
         let limits = Limits { document: self.loaded.config.limits.document, ..Limits::default() };
-        let gathered = self.tree.gathered(&rule.bootstrap, limits.document, self.label)?;
+        let mut gathered = self.tree.gathered(&rule.bootstrap, limits.document, self.label)?;
+        let root = rule.bootstrap.parent();
+        let reach = reach::reach(
+            &self.tree.whole(limits.document),
+            &self.kustomization.path,
+            &self.kustomization.overrides,
+            &limits,
+        );
+        gathered.files = gathered.files.built_as(reached::listing(&reach, root.as_ref())?);
         let missing = || Failure::World {
             what: "find",
             name: rule.bootstrap.to_string(),
@@ -122,10 +130,6 @@ impl Build<'_> {
             bound: &bound,
             endpoint: &self.loaded.config.flux.endpoint,
         })?;
-        let files = self.tree.gathered(&whole()?, limits.document, self.label)?.files;
-        let reach = reach::reach(&files, &self.kustomization.path, &self.kustomization.overrides, &limits);
-        let root = rule.bootstrap.parent();
-        let artifact = reached::only(artifact, &reach, root.as_ref(), &bootstrap)?;
         let changes = self.written(artifact.changes, root.as_ref())?;
         let packed = pack::pack(self.tree, &changes)?;
         Ok(Built {
@@ -159,11 +163,6 @@ impl Build<'_> {
         }
         Ok(written)
     }
-}
-
-/// A file at the top of the repository: what is gathered around it is all of it.
-fn whole() -> Result<FilePath, Failure> {
-    FilePath::parse(BOOTSTRAP).map_err(|_| Failure::Bug)
 }
 
 /// A file of YAML documents.

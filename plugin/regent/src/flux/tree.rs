@@ -54,6 +54,26 @@ impl Tree {
         self.files.len()
     }
 
+    /// Every file of the repository, whatever its name: a build may read any. `document` is the size of the largest that is
+    /// handed on, in bytes.
+    pub(crate) fn whole(&self, document: usize) -> Files {
+        let mut files = Files::default();
+        for (path, file) in &self.files {
+            let size = file.bytes.len();
+            let content = if size > document {
+                Content::TooLarge { size: size as u64 }
+            } else {
+                Content::Bytes(file.bytes.clone())
+            };
+            // Paths of a tree differ.
+            let _is_new = files.insert(path.clone(), content);
+        }
+        for path in &self.lost {
+            let _is_new = files.insert(path.clone(), Content::BadLink);
+        }
+        files
+    }
+
     /// The root of a `regent.yaml` as every source gives it: what lies in its folder, with paths relative to that.
     /// `document` is the size of the largest file handed on, in bytes.
     ///

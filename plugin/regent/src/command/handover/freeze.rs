@@ -1,11 +1,12 @@
-//! Whether the tree stood still: what Argo CD applied has to be what is handed over. Otherwise a Secret would keep a value that
+//! Whether the tree stood still: what Argo CD and Flux applied has to be what is handed over. Otherwise a Secret would keep a value that
 //! Vault never got, or would have been given one after Vault got another.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 
 use regent_core::evidence::ListedDocument;
 use regent_core::handover::tree::{How, Slipped};
-use regent_core::settle::{Application, ApplicationName, Scope, in_use};
+use regent_core::settle::{Application, Scope, in_use};
 
 use super::super::root::Root;
 use super::stop::{HandoverStop, stopped};
@@ -28,17 +29,28 @@ pub(super) fn check(
     imported: &[ListedDocument],
     when: When,
 ) -> Result<(), Failure> {
+    check_commits(root, &in_use(applications, scope), scope.listed, imported, when)
+}
+
+/// The same of commits and those who hold them in use.
+pub(super) fn check_commits<N: Display>(
+    root: &Root,
+    in_use: &BTreeMap<&str, BTreeSet<&N>>,
+    handed_over: &[ListedDocument],
+    imported: &[ListedDocument],
+    when: When,
+) -> Result<(), Failure> {
     let mut found = Vec::new();
-    for (revision, by) in in_use(applications, scope) {
-        let slipped = root.slipped_in(scope.listed, imported, revision)?;
+    for (revision, by) in in_use {
+        let slipped = root.slipped_in(handed_over, imported, revision)?;
         if !slipped.is_empty() {
-            found.push(told(revision, &by, &slipped));
+            found.push(told(revision, by, &slipped));
         }
     }
     if found.is_empty() { Ok(()) } else { Err(stopped(HandoverStop::Slipped { when, found })) }
 }
 
-fn told(revision: &str, by: &BTreeSet<&ApplicationName>, slipped: &[Slipped]) -> String {
+fn told<N: Display>(revision: &str, by: &BTreeSet<&N>, slipped: &[Slipped]) -> String {
     let by: Vec<String> = by.iter().map(ToString::to_string).collect();
     let one = |slipped: &Slipped| {
         let names: Vec<String> = slipped.names.iter().map(ToString::to_string).collect();

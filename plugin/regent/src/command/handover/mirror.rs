@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::super::root::{Connected, Root};
 use super::freeze::{self, When};
 use super::stop::{HandoverStop, stopped};
-use super::{planned, preflight};
+use super::{letting_go, planned, preflight};
 use crate::cli::SettleArgs;
 use crate::cluster::authority::{AuthorityStatus, Heartbeat, Noted};
 use crate::cluster::installation::{InForce, authority_object, lock_in_force, spec_of};
@@ -142,6 +142,7 @@ impl Keeper {
         };
         problems.extend(in_force.map(|why| format!("the lock {} {why}", lock.name)));
         problems.extend(preflight::of_argocd(connected, root, args, &plan.documents()).await?);
+        problems.extend(letting_go::preflight(connected, root, args, &plan.documents()).await?);
         problems.extend(preflight::of_operator(&connected.target, root.bootstrap.after.as_ref()).await);
         let (unguarded, of_secrets) = preflight::of_secrets(&connected.target, args, plan).await;
         problems.extend(of_secrets);
@@ -169,7 +170,8 @@ impl Keeper {
             root: root.gathered.root.as_deref(),
             listed: handed_over,
         };
-        freeze::check(root, &affected(&all, &scope), &scope, &[], When::Recording)
+        freeze::check(root, &affected(&all, &scope), &scope, &[], When::Recording)?;
+        letting_go::stands_still(cluster, root, handed_over).await
     }
 
     /// Writes what the record says: the handover witness, then the Authority, and its copy where the Secrets are. Written

@@ -146,6 +146,15 @@ pub(super) async fn of_secrets(target: &Cluster, args: &SettleArgs, plan: &Plan)
                 continue;
             }
         };
+        let dropped = live.dropped_guards();
+        if !dropped.is_empty() {
+            problems.push(format!(
+                "Secret {name} has {} from `kubectl` alone, and Flux drops that when it applies next (have it reconcile once \
+                 more, and look again)",
+                named(dropped.iter().copied())
+            ));
+            continue;
+        }
         let missing = live.missing_guards(&plan.name);
         if missing.is_empty() {
             continue;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use comfy_table::{ContentArrangement, Table, presets};
 use regent_core::evidence::ListedClass;
+use regent_core::flux;
 use regent_core::handover::decide::Step;
 use regent_core::handover::plan::{Entry, Existing, Plan, State};
 use regent_core::handover::record::Marked;
@@ -183,9 +184,20 @@ pub(super) fn seen(applications: usize, left: &Left, disarmed: &str) -> String {
     if disarmed.is_empty() { counted } else { format!("{counted}; {disarmed}") }
 }
 
+/// What was seen of Flux.
+pub(super) fn seen_in_flux(seen: &flux::settle::Seen) -> String {
+    match seen.let_go.len() {
+        0 => "no Kustomization takes the root from regent".to_owned(),
+        1 => "1 Kustomization let go".to_owned(),
+        more => format!("{more} Kustomizations let go"),
+    }
+}
+
 /// What the condition says: first what is left behind, which `regent status` repeats.
 pub(super) fn settled_message(left: &Left, seen: &str) -> String {
-    let skipped: Vec<String> = left.skipped.iter().map(ToString::to_string).collect();
+    let applications = left.skipped.iter().map(ToString::to_string);
+    let kustomizations = left.skipped_kustomizations.iter().map(|name| format!("Kustomization {name}"));
+    let skipped: Vec<String> = applications.chain(kustomizations).collect();
     let without: Vec<&str> = left.without.iter().map(|proof| proof.word()).collect();
     let parts = [
         (!skipped.is_empty()).then(|| format!("left behind: {}", skipped.join(", "))),
@@ -211,6 +223,10 @@ pub(super) fn waiting(lacking: &[Lacking]) {
 
 /// Applications and what they lack, the first few of them.
 pub(super) fn awaited(lacking: &[Lacking]) -> String {
+    first_few(lacking)
+}
+
+fn first_few(lacking: &[impl ToString]) -> String {
     const TOLD: usize = 3;
     let mut told: Vec<String> = lacking.iter().take(TOLD).map(|lacking| bounded(&lacking.to_string())).collect();
     if lacking.len() > TOLD {
@@ -219,13 +235,31 @@ pub(super) fn awaited(lacking: &[Lacking]) -> String {
     told.join("; ")
 }
 
+/// The same of Kustomizations.
+pub(super) fn waiting_in_flux(lacking: &[flux::settle::Lacking]) {
+    if std::io::stderr().is_terminal() {
+        return output::note(format_args!("waiting for {}", awaited_in_flux(lacking)));
+    }
+    let mut stderr = std::io::stderr().lock();
+    for flux::settle::Lacking { name, lacks } in lacking {
+        let lacks: Vec<String> = lacks.iter().map(|lack| one_line(&lack.to_string())).collect();
+        // Nobody who looks does not stop the work.
+        let _ = writeln!(stderr, "{}", json!({ "waiting": format!("Kustomization {name}"), "for": lacks }));
+    }
+}
+
+/// Kustomizations and what they lack, the first few of them.
+pub(super) fn awaited_in_flux(lacking: &[flux::settle::Lacking]) -> String {
+    first_few(lacking)
+}
+
 /// What is waited for where nobody lacks anything.
 pub(super) fn quiet(left: Duration) -> String {
     format!("waiting {} s, until no generation that began before can be under way", left.as_secs() + 1)
 }
 
-/// What Argo CD says, in one line that is not too long; its own words stand before regent's.
-fn bounded(text: &str) -> String {
+/// What a controller says, in one line that is not too long; its own words stand before regent's.
+pub(super) fn bounded(text: &str) -> String {
     const LONGEST: usize = 300;
     let line = one_line(text);
     if line.chars().count() <= LONGEST { line } else { line.chars().take(LONGEST).chain("..".chars()).collect() }

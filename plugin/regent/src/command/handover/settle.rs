@@ -5,6 +5,8 @@
 //! decide   core: who is affected, and what each still has to show
 //! act      have them compared anew, disarm what is cached, note it
 //! ```
+//! Flux is waited for beside it (letting_go.rs), and what both have shown is noted.
+//!
 //! Nothing is remembered between runs: one that is cut off is begun again by the next, and asks for what was seen already
 //! once more.
 
@@ -14,6 +16,7 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use regent_core::bootstrap::After;
 use regent_core::evidence::{ListedDocument, Reading};
+use regent_core::flux;
 use regent_core::handover::record::Marked;
 use regent_core::name::SecretName;
 use regent_core::repository::Repository;
@@ -27,6 +30,7 @@ use tokio::time::{Instant, sleep};
 
 use super::super::root::{Connected, Root};
 use super::freeze::{self, When};
+use super::letting_go::{self, LettingGo};
 use super::mirror::Keeper;
 use super::stop::{HandoverStop, stopped};
 use super::{Run, report};
@@ -124,6 +128,7 @@ struct Settling<'a> {
     /// The longest request to the plugin.
     request: Duration,
     decided: Decided,
+    flux: LettingGo<'a>,
     /// Applications that this identity may not ask; somebody else does.
     refused: BTreeSet<ApplicationName>,
     /// What was told last.
@@ -151,8 +156,10 @@ impl<'a> Settling<'a> {
         let request = limits.request;
         let (refused, told, plugin) = (BTreeSet::new(), Vec::new(), argocd.plugin());
         let repositories = root.repositories()?;
+        let flux = LettingGo::new(cluster, root, &args.settle);
         Ok(Self {
             keeper,
+            flux,
             root,
             cluster,
             connected,
@@ -174,17 +181,14 @@ impl<'a> Settling<'a> {
         let until = began + Duration::from_secs(self.args.settle.timeout);
         let quiet_at = began + self.request + MARGIN;
         let Some(first) = self.look().await.map_err(|problem| self.unseen(&problem))? else {
-            // Without Argo CD nobody has rendered for it.
-            return if self.args.run.plan {
-                Ok(())
-            } else {
-                self.note(&Left::default(), "there is no Argo CD here").await
-            };
+            return self.without_argocd(until).await;
         };
         self.name_others(&first);
         if self.args.run.plan {
-            return Err(self.only_planned(&first));
+            let flux = self.flux.planned(&self.marked.record.documents).await?;
+            return Err(self.only_planned(&first, flux));
         }
+        self.tell_how_long().await?;
         self.may_disarm().await?;
         let witness = self.witness().await?;
         self.begin().await?;
@@ -242,14 +246,29 @@ impl<'a> Settling<'a> {
                     (stage, since) = (Stage::Mirrored, None);
                     continue;
                 }
-                Next::Note(left) => {
+                Next::Note(mut left) => {
+                    let seen = match self.flux.step(&listed, &imported).await? {
+                        letting_go::Step::NotYet if Instant::now() >= until => return Err(self.awaited_in_flux()),
+                        letting_go::Step::NotYet => {
+                            sleep(PAUSES[0]).await;
+                            continue;
+                        }
+                        letting_go::Step::Done(seen) => seen,
+                        letting_go::Step::None => flux::settle::Seen::default(),
+                    };
                     let mut used = affected(&applications, &self.scope());
                     used.retain(|application| !self.decided.skipped.contains(&application.name));
                     freeze::check(self.root, &used, &self.scope(), &imported, When::Settling)?;
                     self.is_as_it_was(&witness).await?;
                     let used: Vec<ApplicationName> =
                         used.into_iter().map(|application| application.name.clone()).collect();
-                    self.note(&left, &report::seen(used.len(), &left, &disarmed)).await?;
+                    let mut said = report::seen(used.len(), &left, &disarmed);
+                    if !seen.let_go.is_empty() {
+                        // Until when the lock has to stay is said last.
+                        said = format!("{}; {said}", report::seen_in_flux(&seen));
+                    }
+                    left.skipped_kustomizations = seen.skipped;
+                    self.note(&left, &said).await?;
                     self.deliver(used, until).await;
                     return Ok(());
                 }
@@ -261,6 +280,52 @@ impl<'a> Settling<'a> {
                 sleep(*pause).await;
             }
         }
+    }
+
+    /// Without Argo CD nobody but Flux has rendered for it, if there is Flux.
+    async fn without_argocd(&mut self, until: Instant) -> Result<(), Failure> {
+        if self.args.run.plan {
+            return match self.flux.planned(&self.marked.record.documents).await? {
+                Some(flux) => Err(stopped(HandoverStop::NotSettled(format!("still missing in Flux: {flux}")))),
+                None => Ok(()),
+            };
+        }
+        self.tell_how_long().await?;
+        let witness = self.witness().await?;
+        self.begin().await?;
+        loop {
+            let imported = self.imported().await?;
+            let listed: Vec<ListedDocument> = self.marked.record.documents.iter().chain(&imported).cloned().collect();
+            let (left, said) = match self.flux.step(&listed, &imported).await? {
+                letting_go::Step::NotYet if Instant::now() >= until => return Err(self.awaited_in_flux()),
+                letting_go::Step::NotYet => {
+                    sleep(PAUSES[0]).await;
+                    continue;
+                }
+                letting_go::Step::None => (Left::default(), "there is no Argo CD here".to_owned()),
+                letting_go::Step::Done(seen) => {
+                    let said = report::seen_in_flux(&seen);
+                    let skipped_kustomizations = seen.skipped;
+                    (Left { skipped_kustomizations, ..Left::default() }, format!("there is no Argo CD here; {said}"))
+                }
+            };
+            self.is_as_it_was(&witness).await?;
+            return self.note(&left, &said).await;
+        }
+    }
+
+    /// How long Flux may take, which begins at once and beside Argo CD.
+    async fn tell_how_long(&self) -> Result<(), Failure> {
+        if let Some(most) = self.flux.begin(&self.marked.record.documents).await? {
+            let (most, patience) = (most.as_secs(), self.args.settle.timeout);
+            let more = if most > patience { " (`--settle-timeout`)" } else { "" };
+            output::note(format_args!("Flux may take up to {most} s to let go, and this run waits {patience} s{more}"));
+        }
+        Ok(())
+    }
+
+    fn awaited_in_flux(&self) -> Failure {
+        stopped(HandoverStop::NotSettled(format!("waited for in vain: {}", self.flux.awaited())))
     }
 
     /// Applications, and what was imported so far; `None` where whoever does not answer may in a moment.
@@ -459,7 +524,7 @@ impl<'a> Settling<'a> {
 
     /// Notes that it is under way. Who may not note that may not note the end either, and is told before it waits.
     async fn begin(&self) -> Result<(), Failure> {
-        let message = "Vault rules; Argo CD may still hold what it rendered before";
+        let message = "Vault rules; a controller may still hold what was rendered before";
         self.change(|status| {
             // Another run was quicker: its end is not taken back.
             if status.settled.as_ref() == Some(&of_record(self.marked)) {
@@ -506,7 +571,7 @@ impl<'a> Settling<'a> {
     }
 
     /// What would be waited for.
-    fn only_planned(&self, applications: &[Application]) -> Failure {
+    fn only_planned(&self, applications: &[Application], flux: Option<String>) -> Failure {
         let (decided, scope, since) = (&self.decided, self.scope(), BTreeMap::new());
         let facts = Facts { applications, scope, decided, stage: Stage::Mirrored, since: &since, quiet: Quiet::NotYet };
         let affected: Vec<String> =
@@ -516,7 +581,8 @@ impl<'a> Settling<'a> {
             Next::Quiet | Next::Disarm(_) | Next::Note(_) => "nothing that is seen from here".to_owned(),
         };
         let affected = if affected.is_empty() { "no Application".to_owned() } else { affected.join(", ") };
-        stopped(HandoverStop::NotSettled(format!("affected: {affected}; still missing: {lacking}")))
+        let flux = flux.map(|flux| format!("; in Flux: {flux}")).unwrap_or_default();
+        stopped(HandoverStop::NotSettled(format!("affected: {affected}; still missing: {lacking}{flux}")))
     }
 }
 

@@ -200,7 +200,7 @@ impl HandoverStop {
             Self::NotApproved { .. } => "look at the plan again (`--plan`), and approve that one".to_owned(),
             Self::Declined => format!("nothing was changed; `{again}` asks again"),
             Self::Slipped { when: When::Recording, .. } => format!(
-                "let Argo CD sync the commit that is handed over, or hand over the one that it uses; where what is handed \
+                "let Argo CD or Flux apply the commit that is handed over, or hand over the one that it uses; where what is handed \
                  over is right all the same, list the Secrets in `handover.acceptChanged` of regent.yaml; then `{again}`"
             ),
             Self::Slipped { when: When::Settling, .. } => format!(

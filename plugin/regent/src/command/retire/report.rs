@@ -141,6 +141,7 @@ fn what(step: Step) -> &'static str {
         Step::Delivery => "what delivers from Vault is live, and plain in Git",
         Step::Files => "no Application's path holds ciphertext",
         Step::Plugin => "Argo CD renders without the plugin",
+        Step::Flux => "Flux takes the root from the repository again",
         Step::Sidecar => "regent does not run beside Argo CD",
         Step::Lock => "the lock of this authority",
         Step::Accounts => "accounts and rights of this authority",
@@ -172,6 +173,10 @@ fn follows(step: Step) -> &'static str {
             "change it where the Application is kept, if that is Git, and leave `exclude` there: what was listed a sync to an older commit \
              does not apply. A file that was renamed or removed before the handover is in no list, and a kustomized root has no such \
              thing: there nobody may sync to a commit from before"
+        }
+        Step::Flux => {
+            "change it where the Kustomization is kept, if that is Git. Live Secrets stay: Flux ignores what a stub stands for, and prunes none \
+             of them by their guards. `serve flux` and its entry of the operator's file go last"
         }
         Step::Sidecar => {
             "take the component out of Argo CD's kustomization or chart, or it comes back. A rollback to what the plugin rendered is an \

@@ -19,6 +19,7 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 
 use super::account::{self, Account};
+use super::flux::{self, Flux};
 use super::report::{is_secret, secret_name};
 use crate::cli::StatusArgs;
 use crate::cluster::authority::LEFT_BEHIND;
@@ -50,6 +51,7 @@ pub(super) struct Facts {
     pub(super) doors: Option<Vec<String>>,
     pub(super) keys: Keys,
     pub(super) account: Account,
+    pub(super) flux: Flux,
     /// Every Secret of a document, of the handover's list, or with the authority's label.
     pub(super) secrets: BTreeMap<SecretName, Reading<LiveSecret>>,
     /// Those with the label.
@@ -132,7 +134,15 @@ pub(super) fn gather(
                 (Keys::Needed, Account::Needed)
             }
         };
-        let (labelled, secrets) = secrets(&target, name, wanted(files, &evidence.documents())).await;
+        let (documents, holder) = (evidence.documents(), evidence.holder());
+        let listed = match &documents {
+            DocumentList::Readable(listed) => listed.as_slice(),
+            DocumentList::Unreadable => &[],
+        };
+        let ((labelled, secrets), flux) = tokio::join!(
+            secrets(&target, name, wanted(files, &documents)),
+            flux::look(&witnesses, config, name, &holder, listed),
+        );
         Ok(Facts {
             witnesses: witnesses.name().to_owned(),
             target: is_hub.then(|| target.name().to_owned()),
@@ -147,6 +157,7 @@ pub(super) fn gather(
             doors: doors.as_deref().map(doors_in),
             keys,
             account,
+            flux,
             secrets,
             labelled,
             now: SystemTime::UNIX_EPOCH.elapsed().as_ref().map(Duration::as_secs).unwrap_or_default(),

@@ -469,6 +469,7 @@ impl Report {
         if let Account::Unseen(why) = &facts.account {
             unseen.push(("whether the account that handed over is gone".to_owned(), why));
         }
+        unseen.extend(facts.flux.unseen().map(|why| ("Flux' Kustomizations".to_owned(), why)));
         let secrets = self.secrets.iter().filter_map(|row| match &row.live {
             Reading::Unreadable(why) => Some((format!("Secret {}", row.name), why)),
             Reading::Present(_) | Reading::Absent => None,
@@ -533,6 +534,11 @@ impl Report {
         if !self.secrets.is_empty() {
             text.push('\n');
             text.push_str(&self.table());
+        }
+        let flux = self.facts.flux.for_people();
+        if !flux.is_empty() {
+            text.push('\n');
+            text.push_str(&flux);
         }
         text
     }
@@ -806,6 +812,7 @@ impl Report {
             "warnings": self.warnings.iter().map(Warning::as_json).collect::<Vec<_>>(),
             "notes": self.notes.iter().map(Warning::as_json).collect::<Vec<_>>(),
             "secrets": self.secrets.iter().map(Row::as_json).collect::<Vec<_>>(),
+            "flux": facts.flux.as_json(),
         })
     }
 }

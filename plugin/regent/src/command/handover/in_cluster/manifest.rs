@@ -172,6 +172,7 @@ impl Jobs<'_> {
         .flatten()
         .collect();
         words.extend(settle.skipped.iter().map(|name| format!("--skip-app={name}")));
+        words.extend(settle.skipped_kustomizations.iter().map(|name| format!("--skip-kustomization={name}")));
         words.extend(settle.without.iter().map(|proof| format!("--settle-without={}", Without::from(*proof).word())));
         words
     }

@@ -1,3 +1,4 @@
+use super::super::flux::Flux;
 use std::path::PathBuf;
 
 use regent_core::evidence::{Clusters, Evidence, RecordFacts};
@@ -111,6 +112,7 @@ fn facts(evidence: Evidence) -> Facts {
         } else {
             Keys::Needed
         },
+        flux: Flux::None,
         account: if evidence.is_settled() { Account::Left(Vec::new()) } else { Account::Needed },
         secrets: ours
             .clone()

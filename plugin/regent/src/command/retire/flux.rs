@@ -1,0 +1,165 @@
+//! The way back to the plain repository: stubs in place of the encrypted documents, then the Kustomizations.
+
+use std::collections::BTreeMap;
+
+use regent_core::evidence::ListedDocument;
+use regent_core::flux::observed::{Kustomization, SourceRef};
+use regent_core::name::{FilePath, ObjectName};
+use regent_core::rules::{FluxApplication, FluxSource, RegentConfig};
+use regent_core::survey::{Sealing, survey};
+use regent_sops::Keyring;
+use serde_json::{Value, json};
+
+use super::super::root::quoted;
+use super::{Run, Told};
+use crate::cluster::flux::external_artifact_path;
+use crate::cluster::{ClusterError, kustomizations};
+
+impl Run<'_> {
+    /// What of Flux still needs regent. Stubs come first: a Kustomization that meets ciphertext without its key fails.
+    pub(super) async fn of_flux(
+        &self,
+        config: Option<&RegentConfig>,
+        listed: &Result<Vec<ListedDocument>, String>,
+    ) -> Told {
+        let listed = listed.as_deref().unwrap_or_default();
+        let all = config.into_iter().flat_map(|config| &config.flux.applications);
+        let applications: Vec<&FluxApplication> =
+            all.filter(|application| application.authority == self.tree.bootstrap.name).collect();
+        let taking = match kustomizations::if_served(&self.connected.witnesses).await {
+            Ok(None) => return Told::gone(),
+            Ok(Some(all)) => all.into_iter().filter(|one| takes(one, &applications, listed)).collect::<Vec<_>>(),
+            Err(problem) => return Told::unknown(format!("Flux' Kustomizations cannot be looked at: {problem}")),
+        };
+        if taking.is_empty() {
+            return match self.artifacts_left(&applications).await {
+                Ok((left, commands)) => Told::left(left, commands),
+                Err(problem) => Told::unknown(problem),
+            };
+        }
+        let encrypted = self.encrypted(listed);
+        if !encrypted.is_empty() {
+            let left = encrypted.keys().map(|file| format!("{file} of this commit is encrypted, and no stub"));
+            let commands = encrypted.iter().filter_map(|(file, documents)| self.stubs(file, documents));
+            return Told::left(left.collect(), commands.collect());
+        }
+        let left = taking.iter().map(|one| format!("Kustomization {} takes {}", one.name, one.source));
+        let commands = taking.iter().map(|one| self.points_back(one, &applications));
+        Told::left(left.collect(), commands.collect())
+    }
+
+    /// Files of the commit that still hold ciphertext, with what was handed over of each.
+    fn encrypted<'l>(&self, listed: &'l [ListedDocument]) -> BTreeMap<FilePath, Vec<&'l ListedDocument>> {
+        let none = Keyring::default();
+        let (files, _) = survey(&self.tree.gathered.files, Some(&self.tree.bootstrap), &none, &self.tree.limits);
+        let mut found = BTreeMap::new();
+        for file in files {
+            match file.sealing {
+                Sealing::Sops { .. } | Sealing::Whole => {
+                    let its = listed.iter().filter(|document| document.path == file.file).collect();
+                    found.insert(file.file, its);
+                }
+                Sealing::Clear => {}
+            }
+        }
+        found
+    }
+
+    /// Writes the stubs of a file in its place; `None` where that is not one command.
+    fn stubs(&self, file: &FilePath, documents: &[&ListedDocument]) -> Option<String> {
+        let is_whole = !documents.is_empty() && documents.iter().all(|document| document.kind == "Secret");
+        let stubs: Vec<String> = documents.iter().map(|document| stub(document).to_string()).collect();
+        is_whole.then(|| {
+            let path = quoted(&self.tree.path_of(file.as_str()));
+            format!(
+                "printf '%s\\n' '{}' > {path} && git commit {path} -m 'a stub: Vault has it'",
+                stubs.join("' --- '")
+            )
+        })
+    }
+
+    /// Has a Kustomization take its tree from the repository, and decrypt nothing.
+    fn points_back(&self, kustomization: &Kustomization, applications: &[&FluxApplication]) -> String {
+        let application = applications.iter().find(|one| one.kustomization == kustomization.name);
+        let repository = application.and_then(|application| match &application.source {
+            FluxSource::GitRepository(name) => Some(name),
+            FluxSource::Watch => None,
+        });
+        let (namespace, name) =
+            repository.map_or(("NAMESPACE", "REPOSITORY"), |it| (it.namespace().as_str(), it.name()));
+        let source = json!({ "kind": "GitRepository", "namespace": namespace, "name": name });
+        let patch = json!({ "spec": { "sourceRef": source, "decryption": null } });
+        let (of, kustomization) = (kustomization.name.namespace(), kustomization.name.name());
+        format!("{} -n {of} patch kustomization {kustomization} --type merge -p '{patch}'", self.kubectl())
+    }
+
+    /// What is left of regent's own once nobody takes it.
+    async fn artifacts_left(&self, applications: &[&FluxApplication]) -> Result<(Vec<String>, Vec<String>), String> {
+        let cluster = &self.connected.witnesses;
+        let (mut left, mut commands) = (Vec::new(), Vec::new());
+        let failed = |what: &str, problem: ClusterError| format!("{what} cannot be looked at: {problem}");
+        for application in applications {
+            let SourceRef { namespace, name, .. } = SourceRef::artifact_of(application);
+            let artifact = ObjectName::parse(&format!("{namespace}/{name}")).map_err(|bad| bad.to_string())?;
+            let found = cluster.get(&external_artifact_path(&artifact)).await;
+            if found.map_err(|problem| failed("ExternalArtifacts", problem))?.is_some() {
+                left.push(format!("ExternalArtifact {artifact}"));
+                commands.push(format!("{} -n {namespace} delete externalartifact {name}", self.kubectl()));
+            }
+            let Some(secret) = &application.token_secret else { continue };
+            let path = format!("/api/v1/namespaces/{namespace}/secrets/{secret}");
+            let found = cluster.get_metadata(&path).await;
+            let told = format!("Secret {namespace}/{secret}");
+            if found.map_err(|problem| failed("Secrets", problem))?.is_some() && !left.contains(&told) {
+                left.push(told);
+                commands.push(format!("{} -n {namespace} delete secret {secret}", self.kubectl()));
+            }
+        }
+        Ok((left, commands))
+    }
+}
+
+/// Whether it needs an artifact of regent's: by the operator's file, or by what it has.
+fn takes(kustomization: &Kustomization, applications: &[&FluxApplication], listed: &[ListedDocument]) -> bool {
+    let is_configured = applications.iter().any(|one| SourceRef::artifact_of(one) == kustomization.source);
+    is_configured || (kustomization.source.kind == "ExternalArtifact" && !kustomization.tracks(listed).is_empty())
+}
+
+/// What stands for a Secret in Git: kustomize-controller leaves the live one alone, and keeps it when this goes.
+fn stub(document: &ListedDocument) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": document.name.name(),
+            "namespace": document.name.namespace().as_str(),
+            "annotations": {
+                "kustomize.toolkit.fluxcd.io/ssa": "Ignore",
+                "kustomize.toolkit.fluxcd.io/prune": "disabled",
+            },
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use regent_core::evidence::ListedClass;
+    use regent_core::name::SecretName;
+
+    use super::*;
+
+    #[test]
+    fn a_stub_has_what_flux_obeys_and_no_key() {
+        let document = ListedDocument {
+            path: FilePath::parse("db.yaml").unwrap(),
+            name: SecretName::parse("team/db").unwrap(),
+            kind: "Secret".to_owned(),
+            class: ListedClass::Handover,
+            blob: String::new(),
+        };
+        let stub = stub(&document);
+        assert_eq!(stub["metadata"]["annotations"]["kustomize.toolkit.fluxcd.io/ssa"], "Ignore");
+        assert_eq!(stub["metadata"]["annotations"]["kustomize.toolkit.fluxcd.io/prune"], "disabled");
+        assert!(stub.get("data").is_none() && stub.get("stringData").is_none());
+    }
+}
