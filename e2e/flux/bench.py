@@ -1,7 +1,7 @@
 """What an unchanged reconcile costs the stock kustomize-controller: the rows that hack/bench prints of it.
 
-The same documents come to it in several ways: as sops encrypted them, with the age key in the cluster; re-pointed to the least that
-a decryption endpoint can be (peers/bare-transit, with a data key in memory for every ciphertext); as plain manifests; and as stubs.
+The same documents come to it in several ways: as sops encrypted them, with the age key in the cluster; as regent
+publishes them, with regent's endpoint and with the least that one can be (peers/bare-transit, every data key in memory); as plain manifests; and as stubs.
 All take turns, so that each sees the same machine. The time is kustomize-controller's own, `lastReconciledDuration`.
 """
 
@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -22,6 +23,7 @@ sys.dont_write_bytecode = True
 
 import stage as staging  # noqa: E402
 import init  # noqa: E402
+from artifacts import unpacked  # noqa: E402
 from bootstrapped import DECRYPTION, Bootstrapped  # noqa: E402
 from kustomizations import REGENT, Flux  # noqa: E402
 from stage import answers_on, free_port, until  # noqa: E402
@@ -79,24 +81,23 @@ def published(stage, flux):
     """The Kustomization of each way, Ready."""
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         sealed = list(pool.map(lambda number: seal(stage, number), range(DOCUMENTS)))
-    keys = {each["sops"]["age"][0]["enc"]: key for each, key in sealed}
-    endpoint = bare(stage, flux, keys)
+    regent, artifact = through_regent(stage, flux, [each for each, _ in sealed])
     age = {"age.agekey": stage.key.file.read_text()}
     return {
-        "plain": way(flux, "plain", [document(number) for number in range(DOCUMENTS)], None),
-        "age": way(flux, "age", [each for each, _ in sealed], age),
-        "bare": way(flux, "bare", [repointed(each, endpoint) for each, _ in sealed], {"sops.vault-token": "any"}),
-        "regent": through_regent(stage, flux, [each for each, _ in sealed]),
+        "plain": way(flux, "plain", files(document(number) for number in range(DOCUMENTS)), None),
+        "age": way(flux, "age", files(each for each, _ in sealed), age),
+        "bare": through_bare(stage, flux, artifact, [key for _, key in sealed]),
+        "regent": regent,
         # The live Secrets are there, with values, as after a handover.
         "stubs": handed(flux),
     }
 
 
-def way(flux, name, documents, keys):
+def way(flux, name, files, keys):
     """A namespace and a Kustomization of its own. The documents name no namespace."""
     flux.namespace(name)
     decryption = {"decryption": flux.decryption("keys", name, keys)} if keys else {}
-    revision = flux.publish(name, name, files(documents))
+    revision = flux.publish(name, name, files)
     app = flux.kustomization(name, name, targetNamespace=name, **decryption)
     app.ready(revision, seconds=120)
     return app
@@ -115,11 +116,20 @@ def through_regent(stage, flux, documents):
     app = flux.kustomization("regent", "regent", path=it.root, decryption=DECRYPTION)
     it.serve()
     app.ready(seconds=120)
-    return app
+    with urllib.request.urlopen(it.artifact()["url"], timeout=10) as answer:
+        return app, {Path(path).name: content.decode() for path, content in unpacked(answer.read()).items()}
+
+
+def through_bare(stage, flux, artifact, keys):
+    """What regent published, with another address in each document: nothing differs but who answers."""
+    encs = {re.search(r'enc: "([^"]+)"', artifact[f"s{number}.yaml"])[1]: key for number, key in enumerate(keys)}
+    endpoint = bare(stage, flux, encs)
+    return way(flux, "bare", {path: content.replace(flux.endpoint, endpoint) for path, content in artifact.items()},
+               {"sops.vault-token": "any"})
 
 
 def handed(flux):
-    app = way(flux, "stubs", [document(number, PRUNE) for number in range(DOCUMENTS)], None)
+    app = way(flux, "stubs", files(document(number, PRUNE) for number in range(DOCUMENTS)), None)
     stub = {"apiVersion": "v1", "kind": "Secret", "type": "Opaque"}
     stubs = [{**stub, "metadata": {"name": f"s{number}", "annotations": STUB}} for number in range(DOCUMENTS)]
     app.ready(flux.publish("stubs", "stubs", files(stubs), revision="handover"), seconds=120)
@@ -144,15 +154,6 @@ def seal(stage, number):
     key = stdout(stage, ["age", "--decrypt", "--identity", stage.key.file], sealed["sops"]["age"][0]["enc"].encode())
     assert len(key) == 32
     return sealed, base64.b64encode(key).decode()
-
-
-def repointed(sealed, endpoint):
-    """The same ciphertexts; only the endpoint knows the data key."""
-    block = sealed["sops"]
-    vault = {"vault_address": endpoint, "engine_path": "regent", "key_name": "bench", "created_at": "2026-01-01T00:00:00Z",
-             "enc": block["age"][0]["enc"]}
-    kept = {name: block[name] for name in ("encrypted_regex", "lastmodified", "mac", "version")}
-    return {**sealed, "sops": {"hc_vault": [vault], **kept}}
 
 
 def bare(stage, flux, keys):

@@ -47,9 +47,10 @@ class Regent(door.Regent):
             assert not leaks(data), f"the canary in {where}"
 
     def limit(self, size=None):
-        """None of its files may grow beyond this many bytes, as on a full volume; without a size they may again."""
+        """None of its files may grow beyond this many bytes, as on a full volume; without a size they may again. The soft limit alone:
+        raising the hard one needs root."""
         size = "unlimited" if size is None else size
-        subprocess.run(["prlimit", f"--pid={self.child.pid}", f"--fsize={size}"], check=True)
+        subprocess.run(["prlimit", f"--pid={self.child.pid}", f"--fsize={size}:"], check=True)
 
     def pause(self):
         """Its addresses take connections, and nothing answers."""

@@ -69,7 +69,15 @@ pub(crate) fn lock(
 ) -> Result<OwnedFd, Failure> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let failed = |errno: Errno| Failure::io("lock", &folder.join(name), &errno.into());
-    let lock = rustix::fs::openat(opened, name, flags, Mode::RUSR | Mode::WUSR).map_err(failed)?;
+    let lock = match rustix::fs::openat(opened, name, flags, Mode::RUSR | Mode::WUSR) {
+        // What lies on a volume that was mounted so can still be read, and a lock needs no more.
+        Err(Errno::ROFS) => {
+            let reading = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            rustix::fs::openat(opened, name, reading, Mode::empty())
+        }
+        opened => opened,
+    };
+    let lock = lock.map_err(failed)?;
     let start = Instant::now();
     loop {
         match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {

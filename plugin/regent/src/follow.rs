@@ -184,7 +184,7 @@ impl Follower {
 }
 
 /// Where the references of a followed repository move; nothing for one that is not there (yet), or is elsewhere.
-fn references(entry: &Followed) -> Vec<Target> {
+pub(crate) fn references(entry: &Followed) -> Vec<Target> {
     let folder = Place::followed(entry).references().and_then(Result::ok);
     folder.map(|folder| watch::repository(&folder)).unwrap_or_default()
 }

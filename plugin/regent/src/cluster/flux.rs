@@ -138,7 +138,8 @@ fn patch(entry: &Value) -> InlinePatch {
     }
 }
 
-/// Makes the `ExternalArtifact` say this; whatever says so already is not written again. Whether it was written.
+/// Makes the `ExternalArtifact` say this; whatever says so already is not written again. Whether it was written. `stays`
+/// tells of two revisions, the one that is published and the one to come, whether the artifact stays as it is.
 ///
 /// # Errors
 /// The API server's.
@@ -148,6 +149,7 @@ pub(crate) async fn publish(
     source: &Value,
     publication: Option<&Publication>,
     readiness: &Readiness,
+    stays: impl Fn(&str, &str) -> bool,
 ) -> Result<bool, ClusterError> {
     let path = external_artifact_path(name);
     let before = cluster.get(&path).await?;
@@ -169,7 +171,11 @@ pub(crate) async fn publish(
         cluster.apply(&path, &object, true, false).await?;
     }
     let old = before.map(|before| before["status"].clone()).unwrap_or_default();
-    let status = status(&old, publication, readiness, &Timestamp::now());
+    let mut status = status(&old, publication, readiness, &Timestamp::now());
+    let revision = |status: &Value| status["artifact"]["revision"].as_str().unwrap_or_default().to_owned();
+    if own && old["artifact"].is_object() && stays(&revision(&old), &revision(&status)) {
+        status["artifact"] = old["artifact"].clone();
+    }
     if old["artifact"] == status["artifact"] && old["conditions"] == status["conditions"] {
         return Ok(false);
     }

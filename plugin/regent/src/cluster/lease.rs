@@ -4,7 +4,6 @@
 //! that is behind from writing an older state over a newer one. Times in the object are another machine's: what counts is
 //! how long the record did not change while *this* process looked.
 
-use std::convert::Infallible;
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
@@ -62,46 +61,76 @@ fn step(holder: Option<&str>, silent: Duration, identity: &str) -> Step {
 }
 
 impl Candidate {
-    /// For the lease of this name.
-    pub(crate) fn new(namespace: &str, name: &str) -> Self {
-        let host = rustix::system::uname();
-        let identity = format!("{}_{}", host.nodename().to_string_lossy(), uuid::Uuid::new_v4());
+    /// For the lease of this name. `identity` is nobody else's while this process runs; one that is the same after a restart
+    /// need not wait for its own lease to run out.
+    pub(crate) fn new(namespace: &str, name: &str, identity: String) -> Self {
         let path = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}");
         Self { path, name: name.to_owned(), namespace: namespace.to_owned(), identity, seen: None, renewed: None }
     }
 
-    /// Takes part for ever; `leads` tells whether this process may write. `connect` gives the cluster of that moment.
-    pub(crate) async fn run<C, F>(mut self, connect: C, leads: watch::Sender<bool>) -> Infallible
+    /// Takes part until `ending` is done, and then gives the lease back: nobody waits for its end. `leads` tells whether this
+    /// process may write; `connect` gives the cluster of that moment.
+    pub(crate) async fn run<C, F>(mut self, connect: C, leads: watch::Sender<bool>, ending: impl Future<Output = ()>)
     where
         C: Fn() -> F,
         F: Future<Output = Option<Cluster>>,
     {
+        let mut ending = std::pin::pin!(ending);
         let mut told = None;
         loop {
-            let outcome = match connect().await {
-                Some(cluster) => self.look(&cluster).await,
-                None => Ok(()),
-            };
-            if let Err(problem) = &outcome {
-                let problem = problem.to_string();
-                if told.as_ref() != Some(&problem) {
-                    tracing::warn!(lease = self.name, problem, "the lease of those who write cannot be had");
-                }
-                told = Some(problem);
-            } else {
-                told = None;
+            self.round(&connect, &leads, &mut told).await;
+            tokio::select! {
+                () = sleep(PAUSE) => {}
+                () = &mut ending => break,
             }
-            let leading = self.renewed.is_some_and(|renewed| renewed.elapsed() < RENEWED_WITHIN);
-            leads.send_if_modified(|leads| {
-                let changed = *leads != leading;
-                if changed {
-                    tracing::info!(lease = self.name, identity = self.identity, leading, "who writes was settled");
-                }
-                *leads = leading;
-                changed
-            });
-            sleep(PAUSE).await;
         }
+        if leads.send_replace(false)
+            && let Some(cluster) = connect().await
+        {
+            // Whoever waits takes it over a little later, too.
+            drop(self.give_back(&cluster).await);
+        }
+    }
+
+    async fn round<C, F>(&mut self, connect: &C, leads: &watch::Sender<bool>, told: &mut Option<String>)
+    where
+        C: Fn() -> F,
+        F: Future<Output = Option<Cluster>>,
+    {
+        let outcome = match connect().await {
+            Some(cluster) => self.look(&cluster).await,
+            None => Ok(()),
+        };
+        if let Err(problem) = &outcome {
+            let problem = problem.to_string();
+            if told.as_ref() != Some(&problem) {
+                tracing::warn!(lease = self.name, problem, "the lease of those who write cannot be had");
+            }
+            *told = Some(problem);
+        } else {
+            *told = None;
+        }
+        let leading = self.renewed.is_some_and(|renewed| renewed.elapsed() < RENEWED_WITHIN);
+        leads.send_if_modified(|leads| {
+            let changed = *leads != leading;
+            if changed {
+                tracing::info!(lease = self.name, identity = self.identity, leading, "who writes was settled");
+            }
+            *leads = leading;
+            changed
+        });
+    }
+
+    /// Leaves the lease to nobody, unless somebody else has it by now.
+    async fn give_back(&self, cluster: &Cluster) -> Result<(), ClusterError> {
+        let Some(lease) = cluster.get(&self.path).await? else { return Ok(()) };
+        if lease["spec"]["holderIdentity"] == self.identity.as_str() {
+            let version = &lease["metadata"]["resourceVersion"];
+            let change = json!({ "metadata": { "resourceVersion": version }, "spec": { "holderIdentity": "" } });
+            cluster.merge(&self.path, &change).await?;
+            tracing::info!(lease = self.name, identity = self.identity, "the lease was given back");
+        }
+        Ok(())
     }
 
     /// Looks once, and takes or renews the lease where it may.

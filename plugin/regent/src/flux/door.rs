@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread;
 use std::time::Duration;
 
 use regent_core::Refusal;
@@ -16,12 +17,13 @@ use regent_core::authority::AuthorityRefusal;
 use regent_core::evidence::Holder;
 use regent_core::flux::artifact::Phase;
 use regent_core::flux::bound;
-use regent_core::name::{Epoch, ObjectName};
+use regent_core::name::{AuthorityName, Epoch, ObjectName};
+use regent_core::remote::Location;
 use regent_core::rules::{Flux, FluxApplication, FluxSource, Followed};
 use regent_sops::DataKeys;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, OnceCell, mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::build::{Build, Built};
@@ -33,9 +35,11 @@ use crate::cluster::lease::Candidate;
 use crate::cluster::watch::{Event, Events};
 use crate::cluster::{Cluster, ClusterError};
 use crate::failure::Failure;
+use crate::follow::references;
 use crate::reload::{Current, Loaded};
 use crate::source::git::{self, Held, History};
 use crate::source::tar::UploadLimits;
+use crate::watch::Watch;
 use crate::witnesses::{Store, Witnesses};
 
 /// Follows every Kustomization of the operator's file.
@@ -92,11 +96,15 @@ impl Door {
         }
     }
 
+    /// Takes part in who writes until `ending` is done; a little later it is over.
+    pub(crate) fn lead(&self, ending: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        tokio::spawn(Arc::clone(&self.shared).lead(ending))
+    }
+
     /// Never returns.
     pub(crate) async fn run(self) -> Infallible {
         let Self { shared, refusals } = self;
         tokio::spawn(Arc::clone(&shared).tell(refusals));
-        tokio::spawn(Arc::clone(&shared).lead());
         let mut seen: Option<Vec<FluxApplication>> = None;
         // Dropped, it ends what it holds.
         let mut tasks = JoinSet::new();
@@ -129,7 +137,7 @@ impl Shared {
     }
 
     /// Takes part in who writes.
-    async fn lead(self: Arc<Self>) -> Infallible {
+    async fn lead(self: Arc<Self>, ending: impl Future<Output = ()>) {
         let namespace = self.current.get().map_or_else(
             |_| Flux::default().namespace().to_owned(),
             |loaded| loaded.config.flux.namespace().to_owned(),
@@ -138,7 +146,7 @@ impl Shared {
             let loaded = self.current.get().ok()?;
             self.cluster(&loaded).await.ok()
         };
-        Candidate::new(&namespace, LEASE).run(connect, self.leads.clone()).await
+        Candidate::new(&namespace, LEASE, self.shelf.identity()).run(connect, self.leads.clone(), ending).await
     }
 
     fn is_leading(&self) -> bool {
@@ -208,6 +216,14 @@ struct Seen {
     generation: u64,
 }
 
+/// Whether the revision to build from is the newest one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Newest {
+    Known,
+    /// Nobody was asked, or nobody answered.
+    Unknown,
+}
+
 /// A revision of the repository.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Source {
@@ -238,7 +254,13 @@ impl Follower {
         let mut followed = vec![flux::kustomization_path(&self.application.kustomization)];
         match &self.application.source {
             FluxSource::GitRepository(name) => followed.push(flux::git_repository_path(name)),
-            FluxSource::Watch => {}
+            FluxSource::Watch => {
+                let (shared, changed) = (Arc::clone(&self.shared), Arc::downgrade(&self.changed));
+                let authority = self.application.authority.clone();
+                let spawned = thread::Builder::new().name("references".to_owned());
+                // Without it a commit is seen later.
+                drop(spawned.spawn(move || shared.follow_references(&authority, &changed)));
+            }
         }
         // Dropped, it ends them.
         let mut watching = JoinSet::new();
@@ -283,29 +305,40 @@ impl Follower {
         if self.shared.is_leading() {
             self.put_token(&loaded, &cluster, &holder, is_settled).await?;
         }
-        let source = self.source(&loaded, &cluster, &holder).await?;
+        let (source, newest) = self.source(&loaded, &cluster, &holder).await?;
         let kustomization = self.kustomization(&cluster).await?;
+        let wanted = source.clone();
         let mut seen = Seen { source, kustomization, holder, is_settled, generation: loaded.generation };
         if self.built.as_ref() != Some(&seen) {
             let built = self.build(&loaded, &mut seen).await?;
             self.keep(&seen, built).await?;
             self.built = Some(seen);
         }
-        let revision = self.built.as_ref().map(|seen| seen.source.revision()).unwrap_or_default();
-        self.publish(&loaded, &cluster, &Readiness::Ready(format!("built from {revision}"))).await
+        let built = self.built.as_ref().map(|seen| &seen.source);
+        let is_newest = newest == Newest::Known && built == Some(&wanted);
+        let readiness = Readiness::Ready(format!("built from {}", built.map(Source::revision).unwrap_or_default()));
+        self.publish(&loaded, &cluster, &readiness, is_newest).await
     }
 
     /// The revision to build from: the newest. The stubs of a handover wait for nobody, so the first are those of the last tree;
     /// and where the newest cannot be had they stay those.
-    async fn source(&self, loaded: &Arc<Loaded>, cluster: &Cluster, holder: &Holder) -> Result<Source, Failure> {
+    async fn source(
+        &self,
+        loaded: &Arc<Loaded>,
+        cluster: &Cluster,
+        holder: &Holder,
+    ) -> Result<(Source, Newest), Failure> {
         let (Holder::Vault { .. }, Some((last, _))) = (holder, &self.tree) else {
-            return self.newest(loaded, cluster).await;
+            return Ok((self.newest(loaded, cluster).await?, Newest::Known));
         };
         if self.built.as_ref().is_some_and(|seen| !matches!(seen.holder, Holder::Vault { .. })) {
             self.changed.notify_one();
-            return Ok(last.clone());
+            return Ok((last.clone(), Newest::Unknown));
         }
-        Ok(self.newest(loaded, cluster).await.unwrap_or_else(|_| last.clone()))
+        match self.newest(loaded, cluster).await {
+            Ok(newest) => Ok((newest, Newest::Known)),
+            Err(_) => Ok((last.clone(), Newest::Unknown)),
+        }
     }
 
     async fn newest(&self, loaded: &Arc<Loaded>, cluster: &Cluster) -> Result<Source, Failure> {
@@ -319,8 +352,7 @@ impl Follower {
                 })
             }
             FluxSource::Watch => {
-                let place = loaded.config.watch.iter().find(|entry| entry.authority == self.application.authority);
-                let place = Box::new(place.ok_or(Failure::Bug)?.clone());
+                let place = Box::new(followed(loaded, &self.application.authority).ok_or(Failure::Bug)?.clone());
                 let asked = tokio::task::spawn_blocking(move || {
                     let commit = git::commit(&git::Place::followed(&place), &place.revision)?;
                     Ok(Source::Commit { place, commit })
@@ -409,7 +441,15 @@ impl Follower {
         Ok(())
     }
 
-    async fn publish(&self, loaded: &Loaded, cluster: &Cluster, readiness: &Readiness) -> Result<(), Failure> {
+    /// Makes the `ExternalArtifact` name what is on the shelf. Another replica may have been further: what is not of the
+    /// newest revision takes the place of ciphertext that Vault ended, and of nothing else.
+    async fn publish(
+        &self,
+        loaded: &Loaded,
+        cluster: &Cluster,
+        readiness: &Readiness,
+        is_newest: bool,
+    ) -> Result<(), Failure> {
         if !self.shared.is_leading() {
             return Ok(());
         }
@@ -422,7 +462,11 @@ impl Follower {
             size: published.size,
             metadata: published.metadata.clone(),
         });
-        let written = flux::publish(cluster, &name, &self.source_ref(), publication.as_ref(), readiness).await;
+        let stays = |before: &str, after: &str| {
+            let is_of = |revision: &str, phase: Phase| revision.starts_with(&format!("{}@", phase.word()));
+            !is_newest && !(is_of(before, Phase::Bootstrap) && is_of(after, Phase::Handover))
+        };
+        let written = flux::publish(cluster, &name, &self.source_ref(), publication.as_ref(), readiness, stays).await;
         if written.map_err(|problem| cluster.failure(problem))? {
             let revision = publication.map(|publication| publication.revision).unwrap_or_default();
             tracing::info!(artifact = %name, revision, "an artifact was published");
@@ -442,7 +486,7 @@ impl Follower {
         }
         let Ok(loaded) = self.shared.current.get() else { return };
         let Ok(cluster) = self.shared.cluster(&loaded).await else { return };
-        if let Err(problem) = self.publish(&loaded, &cluster, &Readiness::NotReady(line)).await {
+        if let Err(problem) = self.publish(&loaded, &cluster, &Readiness::NotReady(line), false).await {
             tracing::warn!(kustomization = %self.application.kustomization, %problem, "that could not be told at the artifact");
         }
     }
@@ -501,6 +545,12 @@ impl Follower {
     }
 }
 
+/// The repository that `watch` has for an authority. The operator's file is refused where a source wants one and there is
+/// none.
+fn followed<'a>(loaded: &'a Loaded, authority: &AuthorityName) -> Option<&'a Followed> {
+    loaded.config.watch.iter().find(|entry| entry.authority == *authority)
+}
+
 /// Reads the tree of a revision.
 async fn fetch(loaded: &Arc<Loaded>, source: &Source) -> Result<Tree, Failure> {
     let limits = UploadLimits::of(&loaded.config.limits);
@@ -542,6 +592,31 @@ impl Shared {
                 Err(_) => pause = (pause * 2).min(LONGEST_PAUSE),
             }
             sleep(pause).await;
+        }
+    }
+
+    /// Tells of commits in a repository on this machine, for as long as somebody listens. It blocks.
+    fn follow_references(&self, authority: &AuthorityName, listener: &Weak<Notify>) {
+        let (mut targets, mut watch, mut last) = (Vec::new(), None, None);
+        while let Some(changed) = listener.upgrade() {
+            let place = self.current.get().ok().and_then(|loaded| followed(&loaded, authority).cloned());
+            let place = place.filter(|place| matches!(place.repo, Location::Folder(_)));
+            let now = place.as_ref().map(references).unwrap_or_default();
+            if targets != now {
+                targets = now;
+                // Without it things are looked at less often.
+                watch = Watch::start(&targets).ok().filter(|_| !targets.is_empty());
+            }
+            let commit = place.and_then(|place| git::commit(&git::Place::followed(&place), &place.revision).ok());
+            if commit != last {
+                changed.notify_one();
+                last = commit;
+            }
+            drop(changed);
+            match &watch {
+                Some(watch) => watch.wait_at_most(IDLE),
+                None => thread::sleep(LOOK),
+            }
         }
     }
 

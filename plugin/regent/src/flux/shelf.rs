@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! <folder>/.lock                                flock'ed by the process that serves from it
+//! <folder>/.identity                            what that process is called, now and after a restart
 //! <folder>/<namespace>/<name>/<sha256>.tar.gz   an artifact; its time is when it was current last
 //! <folder>/<namespace>/<name>/published.json    the one that was published last: see [`Published`]
 //! ```
@@ -24,6 +25,7 @@ use regent_core::name::{AuthorityName, Epoch, ObjectName};
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
 
 use super::pack::Packed;
 use super::tree::Digest;
@@ -146,6 +148,20 @@ impl Shelf {
         let shelf =
             Self { folder: folder.to_owned(), names: RwLock::new(names), writing: Mutex::default(), _lock: lock };
         Ok((shelf, unsound))
+    }
+
+    /// What nobody else is called: the folder serves one process. It is the same after a restart, unless it could not be
+    /// noted.
+    pub(crate) fn identity(&self) -> String {
+        let noted = fs::read_to_string(self.folder.join(IDENTITY)).ok();
+        let noted = noted.filter(|noted| Uuid::parse_str(noted).is_ok());
+        let id = noted.unwrap_or_else(|| {
+            let id = Uuid::new_v4().to_string();
+            drop(durable::replace(&self.folder, IDENTITY, id.as_bytes()));
+            id
+        });
+        let host = rustix::system::uname();
+        format!("{}_{id}", host.nodename().to_string_lossy())
     }
 
     /// What was published last under a name.
@@ -413,6 +429,7 @@ const INDEX: &str = "published.json";
 const SCHEMA: u32 = 1;
 /// No namespace begins with a dot.
 const LOCK: &str = ".lock";
+const IDENTITY: &str = ".identity";
 /// What a new ext4 volume holds.
 const LOST_AND_FOUND: &str = "lost+found";
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 
 use super::keeper::{Keeper, is_bound};
 use super::{Common, named};
@@ -22,6 +23,9 @@ use crate::telemetry;
 
 /// How long new connections are still taken after a signal: a Service takes a moment to send them elsewhere.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// How long giving the lease back may take: another replica need not wait until it runs out.
+const GIVE_BACK: Duration = Duration::from_secs(3);
 
 /// Refusals that wait to be told at a Kustomization.
 const REFUSALS: usize = 256;
@@ -91,6 +95,7 @@ pub(super) fn run(args: &ServeFluxArgs) -> Result<ExitCode, Failure> {
         let (refusals, refused) = mpsc::channel(REFUSALS);
         let endpoint = Endpoint::new(Arc::clone(&current), Arc::clone(&witnesses), metrics, refusals);
         let door = Door::new(current, witnesses, data_keys, shelf, refused);
+        let leading = door.lead(ended());
         tokio::spawn(door.run());
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
@@ -105,6 +110,7 @@ pub(super) fn run(args: &ServeFluxArgs) -> Result<ExitCode, Failure> {
         tokio::spawn(endpoint::serve(listeners, Arc::new(endpoint), ending)).await.map_err(|_| Failure::Bug)?;
         ends.send_replace(true);
         drop(serving_artifacts.await);
+        drop(timeout(GIVE_BACK, leading).await);
         tracing::info!("ended");
         Ok(ExitCode::SUCCESS)
     })

@@ -268,3 +268,13 @@ fn memory_holds_current_ones_up_to_its_bound() {
     shelf.put(&name("team/b"), &large, &published(&large)).ok().unwrap();
     assert!(!from_file(&shelf, "team/b"));
 }
+
+#[test]
+fn who_serves_from_a_folder_is_called_the_same_after_a_restart_and_like_nobody_else() {
+    let (one, other) = (folder(), folder());
+    let before = open(one.path()).0.identity();
+    let (shelf, unsound) = open(one.path());
+    assert_eq!(shelf.identity(), before);
+    assert_eq!(unsound, []);
+    assert_ne!(open(other.path()).0.identity(), before);
+}
