@@ -25,7 +25,7 @@ from artifacts import unpacked  # noqa: E402
 from bao import HANDOVER, Bao  # noqa: E402
 from example import DOCUMENTS, EXAMPLE, Prod  # noqa: E402
 from kustomizations import DOOR, SOURCES, Flux, Kustomization, ready  # noqa: E402
-from stage import CANARY, TOP, Sealed  # noqa: E402
+from stage import CANARY, TOP, Sealed, until  # noqa: E402
 from teller import claim  # noqa: E402
 
 # As manifests/flux has them: the root and its Kustomization, regent's account, and the gates of kustomize-controller.
@@ -234,9 +234,9 @@ def story(out, stage, keep):
     regent.pause()
     show(words[0], "--context", BREAKGLASS, *words[1:], patch, shown=typed_patch.replace("kubectl", f"kubectl --context {BREAKGLASS}"))
     regent.resume()
-    # The controller breaks lines wherever it likes.
-    said = app.kustomization.fails("BuildFailed", "403")
-    claim("the sentence says why", "once a handover is settled" in " ".join(said.split()))
+    # In lines that are broken wherever the controller likes.
+    until("the refusal is told", lambda: any("once a handover is settled" in " ".join(message.replace("|", "").split())
+                                             for _, _, message in app.kustomization.events()))
     claim("nothing live was touched", prod.secrets() == before)
     show("kubectl", "-n", NAMESPACE, "events", "--for", f"kustomization/{NAME}", "--types", "Warning", "--no-headers")
     app.applied(first)
