@@ -129,14 +129,13 @@ def story(out, stage, keep):
 
     chapter("What regent needs there")
     tell("Once for all authorities: the Authority and its rules. And what regent may do beside Flux: its account, a role in each",
-         "namespace with the names of what it writes there, and policies over its artifacts and tokens. No kubelet runs here, so",
-         "of the Deployment's side nothing but text is made.")
+         "namespace with the names of what it writes there, and policies over its artifacts and tokens. No kubelet runs here: of its",
+         "pods there are the objects alone.")
     flux.namespace(NAMESPACE)
     for folder in "manifests/cluster", "manifests/flux/example":
         show("kubectl", "apply", "--server-side", "-k", folder, folder=TOP, some=8)
     cluster.established("authorities.regent.dev")
-    show("kubectl", "auth", "can-i", "--list", "-n", NAMESPACE, "--as", f"system:serviceaccount:{REGENT[0]}:{REGENT[1]}", "--no-headers",
-         shown="kubectl auth can-i --list -n app --as system:serviceaccount:flux-system:regent", some=6)
+    show("kubectl", "-n", NAMESPACE, "describe", "role", "regent")
 
     chapter("The bootstrap Secrets, in Git")
     tell("examples/bootstrap, encrypted with the real sops, and a kustomization.yaml that lists the manifests: Flux would take",
