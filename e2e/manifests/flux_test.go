@@ -280,11 +280,12 @@ func TestTheFluxComponentChangesTheControllerInWhatItSays(t *testing.T) {
 	stock, with := decoded[*apps.Deployment](t, fluxStockFile, controller), decoded[*apps.Deployment](t, fluxControllerFile, controller)
 	pod := &with.Spec.Template.Spec
 	container := &pod.Containers[0]
-	last := len(container.Args) - 1
-	if gates := container.Args[last]; gates != "--feature-gates=ExternalArtifact=true,CancelHealthCheckOnNewRevision=true" {
-		t.Errorf("the last argument is %s", gates)
+	ours := []string{"--feature-gates=ExternalArtifact=true,CancelHealthCheckOnNewRevision=true", "--http-retry=2"}
+	first := len(container.Args) - len(ours)
+	if first < 0 || !slices.Equal(container.Args[first:], ours) {
+		t.Fatalf("the last arguments are %v", container.Args)
 	}
-	container.Args = container.Args[:last]
+	container.Args = container.Args[:first]
 	mounted, trusted := "", ""
 	container.VolumeMounts = slices.DeleteFunc(container.VolumeMounts, func(mount core.VolumeMount) bool {
 		if mount.Name == "regent-ca" {
@@ -308,6 +309,11 @@ func TestTheFluxComponentChangesTheControllerInWhatItSays(t *testing.T) {
 			if want := fluxConfiguration(t).Flux.Endpoint + "/"; one.Value != want {
 				t.Errorf("tokens go to %s, not to %s", one.Value, want)
 			}
+		case "VAULT_CLIENT_TIMEOUT":
+			// Its library takes a number for seconds.
+			if seconds, err := strconv.Atoi(one.Value); err != nil || seconds <= 10 {
+				t.Errorf("regent answers within 10 s, and the controller waits for %q", one.Value)
+			}
 		default:
 			return false
 		}
@@ -317,7 +323,7 @@ func TestTheFluxComponentChangesTheControllerInWhatItSays(t *testing.T) {
 		t.Errorf("it trusts %s, and %s is mounted", trusted, mounted)
 	}
 	if !reflect.DeepEqual(stock, with) {
-		t.Error("kustomize-controller differs in more than a gate, two variables and a mount")
+		t.Error("kustomize-controller differs in more than two arguments, three variables and a mount")
 	}
 	for id, document := range documents(t, fluxStockFile) {
 		if id != controller && id != "NetworkPolicy/allow-egress" && !bytes.Equal(document, documents(t, fluxControllerFile)[id]) {

@@ -27,7 +27,7 @@ func main() {
 		log.Fatal(err)
 	}
 
-	http.HandleFunc("PUT /v1/{engine}/decrypt/{key}", func(answer http.ResponseWriter, request *http.Request) {
+	http.HandleFunc("PUT /v1/", func(answer http.ResponseWriter, request *http.Request) {
 		var asked struct {
 			Ciphertext string `json:"ciphertext"`
 		}
