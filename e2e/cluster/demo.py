@@ -8,123 +8,32 @@ secret value holds one word, and a line with that word is never printed. All pro
 """
 
 import concurrent.futures
-import contextlib
 import json
-import os
-import shutil
-import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "handover"), str(HERE), str(HERE.parent)]
 sys.dont_write_bytecode = True
+import example  # noqa: E402
 import init  # noqa: E402
-import stories  # noqa: E402
+import stage  # noqa: E402
+import teller  # noqa: E402
 from applications import AUTOMATED, DOOR, NAMESPACE, ArgoCD  # noqa: E402
-from authority import Authority, values_in  # noqa: E402
+from authority import values_in  # noqa: E402
 from bao import HANDOVER, Bao  # noqa: E402
-from stage import CANARY, TOP, House, Sealed, Stage, full, leaks  # noqa: E402
+from example import DOCUMENTS, EXAMPLE, Prod  # noqa: E402
+from stage import CANARY, TOP, leaks  # noqa: E402
+from teller import claim  # noqa: E402
 
-EXAMPLE = TOP / "examples/bootstrap/clusters/prod"
-# Path and name of what is handed over.
-DOCUMENTS = [("app/db.yaml", "app/db"), ("app/registry.yaml", "app/registry"), ("argocd/repo-creds.yaml", "argocd/repo-creds"),
-             ("vault/tls.yaml", "vault/tls"), ("vault/unseal.yaml", "vault/unseal")]
 # So that a handover need not wait a minute for a request that may be under way.
 LIMITS = {"request": "10s"}
 # What stands in each stub, as regent writes it.
 STUB = 'argocd.argoproj.io/hook: "Skip"'
 # An administrator, as kubectl and regent name it: the context of a kubeconfig.
 ADMIN = "admin"
-
-
-class Untrue(Exception):
-    """What was told is not what was shown."""
-
-
-class Teller:
-    """Prints chapters, commands and what they say."""
-
-    def __init__(self, colours):
-        self.bold, self.dim, self.plain = ("\033[1m", "\033[2m", "\033[0m") if colours else ("", "", "")
-        self.step, self.env, self.folder = 0, {}, TOP
-
-    def line(self, text=""):
-        if leaks(text.encode()):
-            raise Untrue("a line with a secret value was about to be printed")
-        print(f"   {text}".rstrip(), flush=True)
-
-    def chapter(self, title):
-        self.step += 1
-        print(f"\n{self.bold}{self.step}. {title}{self.plain}", flush=True)
-
-    def tell(self, *lines):
-        for line in lines:
-            self.line(line)
-
-    def show(self, *words, folder=None, refused=False, some=None, last=None, shown=None):
-        """Shows a command as one would type it, runs it, and shows what it says: the first or last lines, where that is too
-        much. Gives all of it."""
-        words = [str(word) for word in words]
-        self.line()
-        self.line(f"{self.dim}$ {shown or ' '.join(map(typed, words))}{self.plain}")
-        done = subprocess.run(words, cwd=folder or self.folder, env=self.env, text=True, stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        lines = done.stdout.splitlines()
-        self.tell(*lines[-last if last else 0:some])
-        if some and len(lines) > some:
-            self.line(f"... and {len(lines) - some} more lines")
-        if refused:
-            self.line(f"(exit {done.returncode})")
-        claim(f"`{' '.join(words)}` {'is refused' if refused else 'succeeds'}", (done.returncode != 0) == refused)
-        return done.stdout
-
-
-def typed(word):
-    """A word as a shell takes it."""
-    return word if word and not set(word) & set(" {}'\"$\\*()") else f"'{word}'"
-
-
-def claim(what, holds):
-    if not holds:
-        raise Untrue(what)
-
-
-class Prod(Authority):
-    """The authority of examples/bootstrap."""
-
-    def secrets(self):
-        """What must not change: each Secret by name, with its uid, its resourceVersion and its data."""
-        found = self.cluster.get("Secret", query={"labelSelector": f"regent.dev/authority={self.name}"}).ok()["items"]
-        return {f"{one['metadata']['namespace']}/{one['metadata']['name']}":
-                (one["metadata"]["uid"], one["metadata"]["resourceVersion"], one["data"]) for one in found}
-
-    def rotated(self):
-        """Another password in app/db, as an operator of Vault writes it."""
-        values = {"username": f"{CANARY}-user", "password": f"{CANARY}, rotated in Vault"}
-        self.cluster.apply_one({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db", "namespace": "app"},
-                                "data": full("db", values)["data"]}, "vault-operator", force=True).ok()
-
-
-def committed(stage, vault):
-    """examples/bootstrap with the word in each value and this Vault, encrypted and committed."""
-    def example(path):
-        # A registry's credentials are encoded once more.
-        return (EXAMPLE / path).read_text().replace("EXAMPLE", CANARY).replace("RVhBTVBMR", CANARY)
-    files = {f"clusters/prod/{path}": Sealed(example(f"{path}.in")) for path, _ in DOCUMENTS}
-    files |= {f"clusters/prod/{path}": example(path) for path in ("namespaces.yaml", "app/config.yaml")}
-    files["clusters/prod/regent.yaml"] = example("regent.yaml").replace("https://vault.vault.svc:8200", vault.address)
-    return stage.repo.commit(files)
-
-
-def installed(cluster):
-    """Every object of manifests/cluster, as it is now: kind and name, uid and resourceVersion."""
-    listed = json.loads(cluster.kubectl("get", "--kustomize", TOP / "manifests/cluster", "--output", "json"))["items"]
-    return {(one["kind"], one["metadata"].get("namespace"), one["metadata"]["name"]):
-            (one["metadata"]["uid"], one["metadata"]["resourceVersion"]) for one in listed}
 
 
 def operators(stage, rules):
@@ -134,16 +43,6 @@ def operators(stage, rules):
         "apiVersion": "regent.dev/v1alpha1", "kind": "RegentConfig", "store": {"kind": "kubernetes"}, "rules": rules,
         "argocd": {"redis": f"127.0.0.1:{stage.house.redis_port}"}, "limits": LIMITS}))
     return file
-
-
-def may_look(out, cluster, root, name):
-    """Makes the roles of that name that are printed for this root."""
-    words = ["regent", "handover", *root, "--print-policy", "--output", "json"]
-    done = subprocess.run([*map(str, words)], cwd=out.folder, env=out.env, text=True, capture_output=True)
-    claim(f"the policy is printed: {done.stderr}", done.returncode == 0)
-    made = [thing for thing in json.loads(done.stdout)["kubernetes"]["toCreate"] if thing["metadata"]["name"] == name]
-    claim("there are roles of that name", made)
-    cluster.apply(made)
 
 
 def stubs_of(out, ask):
@@ -166,7 +65,7 @@ def story(out, stage, keep):
     vault.policy("handover", HANDOVER)
     vault_token = vault.token_file("handover")
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        sealed, served = pool.submit(committed, stage, vault), pool.submit(house.serve)
+        sealed, served = pool.submit(lambda: repo.commit(example.content(vault))), pool.submit(house.serve)
         cluster = stage.cluster()
         first = sealed.result()
         served.result()
@@ -181,9 +80,9 @@ def story(out, stage, keep):
     words = "kubectl", "apply", "--server-side", "-k", "manifests/cluster"
     show(*words, folder=TOP)
     cluster.established("authorities.regent.dev")
-    before = installed(cluster)
+    before = example.installed(cluster)
     subprocess.run(words, cwd=TOP, env=out.env, check=True, capture_output=True)
-    claim("a second apply changes nothing", installed(cluster) == before and len(before) > 10)
+    claim("a second apply changes nothing", example.installed(cluster) == before and len(before) > 10)
     tell("", f"The same again changes nothing: all {len(before)} objects keep their resourceVersion.")
 
     chapter("The bootstrap Secrets, in Git")
@@ -233,7 +132,7 @@ def story(out, stage, keep):
     tell("By the one account that may move this authority; an administrator acts as it. All rights, the lock, the guards of live",
          "Secrets and what Argo CD applied are looked at, in Vault and in the cluster, and nothing is written. To look at guards",
          "takes a right to each Secret by its name. `regent handover --print-policy` prints these roles, and a person makes them:")
-    may_look(out, cluster, ["--repo", repo.folder, "--revision", second, "--path", "clusters/prod"], f"regent-listed-{prod.name}")
+    example.may_look(out, cluster, ["--repo", repo.folder, "--revision", second, "--path", "clusters/prod"], f"regent-listed-{prod.name}")
     show("kubectl", "get", "rolebindings", "--all-namespaces", "--field-selector", f"metadata.name=regent-listed-{prod.name}")
     claim("Argo CD caches the values", values_in(argocd.cached("bootstrap"), second))
     account = f"system:serviceaccount:regent-system:regent-handover-{prod.name}"
@@ -366,60 +265,11 @@ def story(out, stage, keep):
              f"export PATH={house.folder / 'bin'}:{house.peers}:$PATH    # regent, kubectl",
              f"regent render clusters/prod --via {sidecar.socket} --project platform --repo-url {in_git}",
              f"kubectl config use-context breakglass                     # group regent:break-glass; {ADMIN} goes back")
-        with contextlib.suppress(KeyboardInterrupt):
-            while True:
-                signal.pause()
+        teller.stays()
     else:
         tell("", "hack/demo --cluster --keep lets the cluster run for you.")
 
 
-def ended(number, _):
-    raise SystemExit(128 + number)
-
-
-def main(words):
-    keep = words == ["--keep"]
-    if words and not keep:
-        print(__doc__.strip())
-        return 0 if words in (["-h"], ["--help"]) else 2
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, ended)
-    # Also where whoever started this ignores it.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    tools, peers = stories.output("hack/tools", "--bin"), stories.output("hack/peers", "--bin")
-    os.environ["PATH"] = f"{tools}:{os.environ['PATH']}"
-    scratch = Path(tempfile.mkdtemp(prefix="regent-demo-"))
-    scratch.chmod(0o711)
-    house = stage = None
-    failed = True
-    try:
-        house = House(scratch, scratch / "bin/regent", tools, peers)
-        shutil.copy(os.environ["REGENT"], house.regent)
-        # The name by which Applications know the plugin: regent-v1.
-        stage = Stage(house, "regent")
-        story(Teller(sys.stdout.isatty() and not os.environ.get("NO_COLOR")), stage, keep)
-        # This looks into every log for the word.
-        stage.close()
-        failed = False
-    except (Untrue, AssertionError) as error:
-        print(f"hack/demo: what was shown is not what was told: {error}", file=sys.stderr)
-    except (KeyboardInterrupt, SystemExit) as ended_by:
-        print(file=sys.stderr)
-        failed = False
-        return ended_by.code if isinstance(ended_by, SystemExit) else 130
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
-        if stage:
-            stage.abandon()
-        if house:
-            house.close()
-        if keep or failed:
-            print(f"\n   kept: {scratch}", file=sys.stderr)
-        else:
-            stories.remove(scratch)
-    return 1 if failed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    # The name by which Applications know the plugin: regent-v1.
+    sys.exit(teller.main(sys.argv[1:], __doc__, stage, "regent", story))
