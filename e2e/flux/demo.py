@@ -234,7 +234,7 @@ def story(out, stage, keep):
     show(words[0], "--context", BREAKGLASS, *words[1:], patch, shown=typed_patch.replace("kubectl", f"kubectl --context {BREAKGLASS}"))
     regent.resume()
     # In lines that are broken wherever the controller likes.
-    until("the refusal is told", lambda: any("once a handover is settled" in " ".join(message.replace("|", "").split())
+    until("the refusal is told", lambda: any("Vault is the authority" in " ".join(message.replace("|", "").split())
                                              for _, _, message in app.kustomization.events()))
     claim("nothing live was touched", prod.secrets() == before)
     show("kubectl", "-n", NAMESPACE, "events", "--for", f"kustomization/{NAME}", "--types", "Warning", "--no-headers")

@@ -129,7 +129,7 @@ pub(crate) fn load(path: &Path) -> Result<RegentConfig, Failure> {
     let bytes = read_bounded(path, MAX_CONFIG_BYTES)?;
     let mut config = RegentConfig::parse(&path.display().to_string(), &bytes).map_err(regent_core::Refusal::from)?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    let followed = config.watch.iter_mut().flat_map(|followed| followed.files_mut());
+    let followed = config.watch.iter_mut().flat_map(rules::Followed::files_mut);
     for file in followed.chain(config.argocd.files_mut()) {
         *file = folder.join(&*file);
     }

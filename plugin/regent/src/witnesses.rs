@@ -157,6 +157,13 @@ impl Witnesses {
         Observed { evidence, holder, at }
     }
 
+    /// Whether the last reading found that Vault rules. Nobody is asked.
+    pub(crate) fn found_vault(&self, name: &AuthorityName) -> bool {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = seen.get(name).and_then(|seen| seen.last.as_ref());
+        last.is_some_and(|(holder, _)| matches!(holder, Holder::Vault { .. }))
+    }
+
     /// The authority's reader in the cluster. A cluster that cannot be connected to is tried again by the next check.
     async fn reader(&self, access: &Access, name: &AuthorityName) -> Result<Arc<Reader>, Failure> {
         if let Some(reader) = self.known(access, name) {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use regent_core::flux::observed::{Kustomization, Published, Ready, Scope, SourceRef};
 use regent_core::flux::settle::{Facts, Next, next};
 use regent_core::name::{AuthorityName, ObjectName};
-use regent_core::rules::{FluxApplication, FluxSource};
+use regent_core::rules::{FluxApplication, FluxSource, Voucher};
 use regent_core::settle::Quiet;
 use stateright::{Model, Property};
 
@@ -24,7 +24,7 @@ type Invariant = (&'static str, fn(&LettingGo, &World) -> bool);
 
 const INVARIANTS: [Invariant; 3] = [
     (UNDONE, |_, world| !world.is_undone),
-    (SETTLED, |_, world| !(world.settled && world.build.is_some_and(|build| build.may_apply_values()))),
+    (SETTLED, |_, world| !(world.settled && world.build.is_some_and(Build::may_apply_values))),
     (WAY_OUT, |model, world| model.has_way_out(*world)),
 ];
 
@@ -77,6 +77,7 @@ enum Said {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of the world that a step changes alone")]
 struct World {
     is_vault: bool,
     artifact: Revision,
@@ -149,7 +150,7 @@ struct LettingGo {
 }
 
 impl Build {
-    fn may_apply_values(&self) -> bool {
+    fn may_apply_values(self) -> bool {
         self.revision == Revision::Old && self.stage == Stage::Keys
     }
 }
@@ -167,15 +168,16 @@ impl LettingGo {
             artifact: "app".to_owned(),
             source: FluxSource::Watch,
             token_secret: None,
+            voucher: Voucher::Nobody,
         };
         let source = SourceRef::artifact_of(&application);
         let text = |revision: Revision| {
-            let word = match revision {
+            let named = match revision {
                 Revision::Old if self.removed == Some(Rule::Stubs) => "handover@sha256:0a",
                 Revision::Old => "bootstrap@sha256:0a",
                 Revision::Stubs => "handover@sha256:0b",
             };
-            word.to_owned()
+            named.to_owned()
         };
         let status = world.status;
         let (mut ready, mut observed, mut attempted) = (status.ready, status.observed, status.attempted);

@@ -137,7 +137,7 @@ impl Shared {
             let loaded = self.current.get().ok()?;
             self.cluster(&loaded).await.ok()
         };
-        Candidate::new(&namespace, LEASE, self.shelf.identity()).run(connect, self.leads.clone(), ending).await
+        Candidate::new(&namespace, LEASE, self.shelf.identity()).run(connect, self.leads.clone(), ending).await;
     }
 
     fn is_leading(&self) -> bool {
@@ -520,7 +520,7 @@ impl Follower {
         });
         let stays = |before: &str, after: &str| {
             let is_of = |revision: &str, phase: Phase| revision.starts_with(&format!("{}@", phase.word()));
-            !is_newest && !(is_of(before, Phase::Bootstrap) && is_of(after, Phase::Handover))
+            !(is_newest || is_of(before, Phase::Bootstrap) && is_of(after, Phase::Handover))
         };
         let written = flux::publish(cluster, &name, &self.source_ref(), publication.as_ref(), readiness, stays).await;
         if written.map_err(|problem| cluster.failure(problem))? {
@@ -596,7 +596,12 @@ impl Follower {
                 "namespace": name.namespace().as_str(),
                 "name": name.name(),
             } }),
-            FluxSource::Watch => json!({}),
+            // Not nothing: an object that had a reference before cannot be left without.
+            FluxSource::Watch => json!({ "sourceRef": {
+                "apiVersion": "regent.dev/v1alpha1",
+                "kind": "Authority",
+                "name": self.application.authority.as_str(),
+            } }),
         }
     }
 }

@@ -105,7 +105,10 @@ impl Endpoint {
             let body = body?;
             wire::expect_root(&head.headers)?;
             match route {
-                Route::Decrypt(key) => self.decrypt(&key, &head.headers, &body, &mut told).await,
+                Route::Decrypt(key) => {
+                    let answer = self.decrypt(&key, &head.headers, &body, &mut told).await;
+                    answer.map_err(|unanswered| self.or_vault_rules(&key, unanswered))
+                }
                 Route::Encrypt(key) => self.encrypt(&key, &head.headers, &body, &mut told).await,
                 Route::Login => self.login(&body, &mut told).await,
             }
@@ -146,6 +149,18 @@ impl Endpoint {
         let release = release::release(&asked, &holder, |name| is_configured(&loaded, &authority, name))?;
         let data_key = keys.unwrap(release.wrapped, &release.bound.context()).map_err(Unanswered::Wrapped)?;
         Ok(Answer::data_key(&data_key))
+    }
+
+    /// After a handover the token is taken away and the identities may be, and whoever puts an old artifact back is told the
+    /// reason that counts. That Vault rules is no secret.
+    fn or_vault_rules(&self, key: &Key, unanswered: Unanswered) -> Unanswered {
+        let has_no_right = matches!(unanswered, Unanswered::Stranger | Unanswered::NoKeys(_));
+        let Some(authority) = bound::authority_of(&key.engine).filter(|_| has_no_right) else { return unanswered };
+        let is_ours = |loaded: &Loaded| loaded.config.flux.applications.iter().any(|it| it.authority == authority);
+        if self.current.get().is_ok_and(|loaded| is_ours(&loaded)) && self.witnesses.found_vault(&authority) {
+            return Withheld::VaultRules { authority }.into();
+        }
+        unanswered
     }
 
     /// Wraps a data key that a person encrypts with.

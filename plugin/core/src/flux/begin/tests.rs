@@ -4,7 +4,7 @@ use std::time::Duration;
 use super::super::observed::Scope;
 use super::*;
 use crate::name::AuthorityName;
-use crate::rules::{FluxApplication, FluxSource};
+use crate::rules::{FluxApplication, FluxSource, Voucher};
 use crate::settle::Quiet;
 
 const OLD: &str = "bootstrap@sha256:0a";
@@ -21,6 +21,7 @@ fn application() -> FluxApplication {
         artifact: "app".to_owned(),
         source: FluxSource::Watch,
         token_secret: Some("regent-token".to_owned()),
+        voucher: Voucher::Nobody,
     }
 }
 
@@ -85,10 +86,10 @@ fn what_is_not_applied_or_not_at_rest_is_in_the_way() {
 #[test]
 fn an_artifact_that_is_not_there_not_regents_or_behind_its_repository_is_in_the_way() {
     let none = Obstacle::NoArtifact { artifact: SourceRef::artifact_of(&application()) };
-    assert_eq!(found_in(at_rest(), None), [none.clone()]);
+    assert_eq!(found_in(at_rest(), None), std::slice::from_ref(&none));
     // Stubs of an epoch before are not what is handed over now.
     for revision in ["main@sha1:00", "handover@sha256:0c"] {
-        assert_eq!(found_in(at_rest(), Some(published(revision))), [none.clone()]);
+        assert_eq!(found_in(at_rest(), Some(published(revision))), std::slice::from_ref(&none));
     }
     let refusal = "regent[P6]: why".to_owned();
     let behind = Published { refusal: Some(refusal.clone()), ..published(NEW) };

@@ -4,7 +4,7 @@ use super::super::observed::{Built, Entry};
 use super::*;
 use crate::evidence::{ListedClass, ListedDocument};
 use crate::name::{AuthorityName, FilePath};
-use crate::rules::{FluxApplication, FluxSource};
+use crate::rules::{FluxApplication, FluxSource, Voucher};
 
 const OLD: &str = "bootstrap@sha256:0a";
 const STUBS: &str = "handover@sha256:0b";
@@ -20,6 +20,7 @@ fn application() -> FluxApplication {
         artifact: "app-tree".to_owned(),
         source: FluxSource::Watch,
         token_secret: Some("regent-token".to_owned()),
+        voucher: Voucher::Nobody,
     }
 }
 

@@ -5,7 +5,7 @@
 //! decide   core: who is affected, and what each still has to show
 //! act      have them compared anew, disarm what is cached, note it
 //! ```
-//! Flux is waited for beside it (letting_go.rs), and what both have shown is noted.
+//! Flux is waited for beside it (`letting_go.rs`), and what both have shown is noted.
 //!
 //! Nothing is remembered between runs: one that is cut off is begun again by the next, and asks for what was seen already
 //! once more.
@@ -159,7 +159,6 @@ impl<'a> Settling<'a> {
         let flux = LettingGo::new(cluster, root, &args.settle);
         Ok(Self {
             keeper,
-            flux,
             root,
             cluster,
             connected,
@@ -171,6 +170,7 @@ impl<'a> Settling<'a> {
             repositories,
             request,
             decided,
+            flux,
             refused,
             told,
         })

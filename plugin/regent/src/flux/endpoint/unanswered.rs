@@ -13,8 +13,7 @@ pub(crate) enum Unanswered {
     Withheld(#[from] Withheld),
     /// No token, or none of that engine; or no such engine. Which of them is for nobody to know who has no token.
     #[error(
-        "no such key, or the token is none of its namespace's: look at the Secret that `decryption.secretRef` names, \
-         which is empty once a handover is settled"
+        "no such key, or the token is none of its namespace's: look at the Secret that `decryption.secretRef` names"
     )]
     Stranger,
     /// A namespace of Vault Enterprise, or of OpenBao.
