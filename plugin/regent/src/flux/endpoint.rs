@@ -25,7 +25,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Body;
 use regent_core::evidence::Holder;
 use regent_core::flux::bound::{self, Bound};
-use regent_core::flux::release::{self, Asked};
+use regent_core::flux::release::{self, Asked, Withheld};
 use regent_core::name::{AuthorityName, Epoch, Namespace, ObjectName};
 use regent_core::rules::FluxApplication;
 use regent_sops::{Wiping, WrappingKeys};

@@ -580,7 +580,7 @@ mod tests {
     #[test]
     fn requests_for_data_keys_are_counted_by_their_answer() {
         moves("regent_data_key_requests_total{answer=\"given\",code=\"\"}", 1.0, |metrics| {
-            metrics.data_key_asked(None)
+            metrics.data_key_asked(None);
         });
         moves("regent_data_key_requests_total{answer=\"refused\",code=\"release\"}", 1.0, |metrics| {
             metrics.data_key_asked(Some(Code::Release));

@@ -193,7 +193,7 @@ mod tests {
         let digest = |number: usize| -> [u8; 32] { Sha256::digest(number.to_be_bytes()).into() };
         reviews.remember(digest(0), Some("user".to_owned()), now);
         assert_eq!(reviews.known(&digest(0)).unwrap().user.as_deref(), Some("user"));
-        reviews.remember(digest(1), Some("user".to_owned()), now - REMEMBERED);
+        reviews.remember(digest(1), Some("user".to_owned()), now.checked_sub(REMEMBERED).unwrap());
         assert!(reviews.known(&digest(1)).is_none());
         for number in 0..3 * MOST_KNOWN {
             reviews.remember(digest(number), None, now);

@@ -35,17 +35,18 @@ struct Api {
     /// `spec` of the Authority; null: it may not be read.
     authority: Mutex<Value>,
     reads: AtomicUsize,
-    /// `status` of a TokenReview; null: no answer but 500.
+    /// `status` of a `TokenReview`; null: no answer but 500.
     review: Mutex<Value>,
     reviews: AtomicUsize,
 }
 
 async fn authority(State(api): State<Arc<Api>>) -> impl IntoResponse {
     api.reads.fetch_add(1, Ordering::SeqCst);
-    match &*api.authority.lock().unwrap() {
-        Value::Null => (http::StatusCode::FORBIDDEN, json!({ "kind": "Status", "reason": "Forbidden" }).to_string()),
-        spec => (http::StatusCode::OK, json!({ "kind": "Authority", "spec": spec }).to_string()),
+    let spec = api.authority.lock().unwrap().clone();
+    if spec.is_null() {
+        return (http::StatusCode::FORBIDDEN, json!({ "kind": "Status", "reason": "Forbidden" }).to_string());
     }
+    (http::StatusCode::OK, json!({ "kind": "Authority", "spec": spec }).to_string())
 }
 
 async fn config_map(axum::extract::Path(name): axum::extract::Path<String>) -> impl IntoResponse {
@@ -57,10 +58,11 @@ async fn token_review(State(api): State<Arc<Api>>, body: String) -> impl IntoRes
     api.reviews.fetch_add(1, Ordering::SeqCst);
     let asked: Value = serde_json::from_str(&body).unwrap();
     assert_eq!(asked["spec"]["audiences"], json!([ADDRESS]));
-    match &*api.review.lock().unwrap() {
-        Value::Null => (http::StatusCode::INTERNAL_SERVER_ERROR, "no".to_owned()),
-        status => (http::StatusCode::CREATED, json!({ "kind": "TokenReview", "status": status }).to_string()),
+    let status = api.review.lock().unwrap().clone();
+    if status.is_null() {
+        return (http::StatusCode::INTERNAL_SERVER_ERROR, "no".to_owned());
     }
+    (http::StatusCode::CREATED, json!({ "kind": "TokenReview", "status": status }).to_string())
 }
 
 /// A running endpoint, with everything that it asks.
