@@ -733,7 +733,7 @@ mod tests {
         let text = everything();
         let families: Vec<&str> =
             text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
-        assert_eq!(families.len(), 22, "{families:?}");
+        assert_eq!(families.len(), 23, "{families:?}");
         for family in families {
             assert!(family.starts_with("regent_"), "{family}");
             let help = text.lines().find_map(|line| line.strip_prefix(&format!("# HELP {family} "))).unwrap();

@@ -470,7 +470,7 @@ fn the_keys_of_the_json_are_these() {
         evidence.settled evidence.settled.message evidence.settled.reading evidence.settled.why
         evidence.tracking evidence.tracking.argocd evidence.tracking.flux
         evidence.vault evidence.vault.here evidence.vault.moved evidence.vault.recorded evidence.vault.same
-        exitCode headline
+        exitCode flux headline
         keys keys.files keys.mounted keys.why
         lock lock.doors lock.policy lock.policy.inForce lock.policy.name lock.policy.why
         notes
