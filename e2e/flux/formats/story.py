@@ -54,11 +54,11 @@ def story(stage):
     patch = sops(stage, "patch.yaml", secret("db", {"more": f"{CANARY}-patch"}, "prod"), "--age", stage.key.recipient)
     inner = sops(stage, "inner.json", f"{CANARY}-inside", "--age", stage.key.recipient, kind="binary")
     inside = json.dumps({**INSIDE, "data": {"key": base64.b64encode(inner).decode()}})
-    refused(it, "kustomization.yaml", {"kustomization.yaml": kustomization(listed, secretGenerator=[{"name": "g", "envs": ["env.env"]}]),
-                                       "env.env": env})
-    refused(it, "kustomization.yaml", {"kustomization.yaml": kustomization(listed, patches=[{"path": "patch.yaml"}]),
-                                       "patch.yaml": patch})
-    refused(it, "kustomization.yaml", {"kustomization.yaml": kustomization(listed, components=["component"])})
+    refused(it, "env.env", {"kustomization.yaml": kustomization(listed, secretGenerator=[{"name": "g", "envs": ["env.env"]}]),
+                            "env.env": env})
+    refused(it, "patch.yaml", {"kustomization.yaml": kustomization(listed, patches=[{"path": "patch.yaml"}]),
+                               "patch.yaml": patch})
+    refused(it, "component", {"kustomization.yaml": kustomization(listed, components=["component"])})
     refused(it, "inside.yaml", {"kustomization.yaml": kustomization([*listed, "inside.yaml"]), "inside.yaml": inside})
     it.flux.unchanged(*live)
     last = it.flux.commit({"README.md": "about it"})
