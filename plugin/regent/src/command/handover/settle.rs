@@ -292,13 +292,17 @@ impl<'a> Settling<'a> {
         }
         self.tell_how_long().await?;
         let witness = self.witness().await?;
-        self.begin().await?;
+        let mut is_begun = false;
         loop {
             let imported = self.imported().await?;
             let listed: Vec<ListedDocument> = self.marked.record.documents.iter().chain(&imported).cloned().collect();
             let (left, said) = match self.flux.step(&listed, &imported).await? {
                 letting_go::Step::NotYet if Instant::now() >= until => return Err(self.awaited_in_flux()),
                 letting_go::Step::NotYet => {
+                    if !is_begun {
+                        self.begin().await?;
+                        is_begun = true;
+                    }
                     sleep(PAUSES[0]).await;
                     continue;
                 }
