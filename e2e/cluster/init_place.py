@@ -27,12 +27,13 @@ class Place:
 
 
 def objects(cluster):
-    """Every object of every kind that regent could write, with its resourceVersion."""
+    """Every object of every kind that regent could write, with its resourceVersion; but not what Kubernetes itself renews."""
     found = {}
     for kind in KINDS:
         listed = cluster.get(kind)
         if listed.status == 200:
             for each in listed.body["items"]:
                 metadata = each["metadata"]
-                found[kind, metadata.get("namespace"), metadata["name"]] = metadata["resourceVersion"]
+                if (kind, metadata.get("namespace")) != ("Lease", "kube-system"):
+                    found[kind, metadata.get("namespace"), metadata["name"]] = metadata["resourceVersion"]
     return found

@@ -87,11 +87,10 @@ class Clustered(Hand):
         return self.handover(*words, says="closed: ", **kwargs)
 
     def everything(self):
-        """Whatever a handover could write: every object with its resourceVersion, and every key of Vault. Applications,
-        Events and Leases are left out: Argo CD and the API server itself write them every few seconds."""
+        """Whatever a handover could write: every object with its resourceVersion, and every key of Vault. Applications and
+        Events are left out: Argo CD itself writes them every few seconds."""
         found = [objects(each) for each in self.clusters()]
-        busy = ("Application", "Event", "Lease")
-        return [{thing: version for thing, version in each.items() if thing[0] not in busy} for each in found], self.versions()
+        return [{thing: version for thing, version in each.items() if thing[0] not in ("Application", "Event")} for each in found], self.versions()
 
     def refused(self, *words, **kwargs):
         """Told, and nothing was written."""
