@@ -381,13 +381,13 @@ pub(crate) const MODE_LINK: i32 = 0o120_000;
 /// Where the walk is: by the names that lead there, and where that really is once links are followed. A link means
 /// something only from where it really stands.
 #[derive(Clone, Default)]
-struct At {
-    inside: String,
-    real: String,
+pub(crate) struct At {
+    pub(crate) inside: String,
+    pub(crate) real: String,
 }
 
 impl At {
-    fn below(&self, name: &str) -> Self {
+    pub(crate) fn below(&self, name: &str) -> Self {
         let join = |folder: &str| if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
         Self { inside: join(&self.inside), real: join(&self.real) }
     }

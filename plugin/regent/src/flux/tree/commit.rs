@@ -9,7 +9,7 @@ use regent_core::name::FilePath;
 use super::sourceignore::Rules;
 use super::{File, Filling, Tree, refused};
 use crate::failure::Failure;
-use crate::source::git::{Held, MODE_LINK};
+use crate::source::git::{At, Held, MODE_LINK};
 use crate::source::tar::UploadLimits;
 
 impl Tree {
@@ -98,20 +98,6 @@ struct Walk<'r> {
     /// Names seen, those behind links each time they are reached: what bounds the walk.
     names: usize,
     found: Vec<Found>,
-}
-
-/// Where the walk is: by the names that lead there, and where that really is once links are followed.
-#[derive(Clone, Default)]
-struct At {
-    inside: String,
-    real: String,
-}
-
-impl At {
-    fn below(&self, name: &str) -> Self {
-        let join = |folder: &str| if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
-        Self { inside: join(&self.inside), real: join(&self.real) }
-    }
 }
 
 impl Walk<'_> {
