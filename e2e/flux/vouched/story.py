@@ -11,7 +11,7 @@ import urllib.request
 
 import bootstrapped
 from authority import value
-from stage import CANARY, Sealed, secret
+from stage import CANARY, Sealed, secret, until
 
 # Far below the half minute after which everything is looked at anyway.
 AT_ONCE = 5
@@ -33,7 +33,7 @@ def story(stage):
     secret_file = stage.folder / "keys" / "hook"
     secret_file.write_text(SECRET + "\n")
     follow.served({"repo": it.flux.url, "interval": "1h", "webhook": {"secretFile": str(secret_file)}})
-    follow.says("True", second)
+    follow.looked(second)
     third = follow.commit(3)
     refused = [follow.hook("a-guess"), follow.hook(SECRET, "nobody"), follow.hook("", "nobody")]
     assert len(set(refused)) == 1 and refused[0][0] == 403, refused
@@ -44,7 +44,7 @@ def story(stage):
 
     # And by itself once its interval is over.
     follow.served({"repo": it.flux.url, "interval": "5s"})
-    follow.says("True", third)
+    follow.looked(third)
     fourth = follow.commit(4)
     follow.publishes(fourth, 5 + AT_ONCE)
     it.applied(fourth)
@@ -91,6 +91,11 @@ class Follows:
 
     def publishes(self, revision, seconds):
         return self.it.published(lambda artifact: artifact.get("metadata", {}).get(ORIGIN) == revision, seconds)
+
+    def looked(self, revision):
+        """Waits until the process that was started last has asked the repository."""
+        until(f"it built {revision}", lambda: any(
+            "an artifact was built" in line and revision in line for line in self.it.regent.log().splitlines()))
 
     def says(self, status, *words):
         """Waits until the condition of the ExternalArtifact says so."""
