@@ -3,6 +3,8 @@
 The same documents come to it in several ways: as sops encrypted them, with the age key in the cluster; as regent
 publishes them, with regent's endpoint and with the least that one can be (peers/bare-transit, every data key in memory); as plain manifests; and as stubs.
 All take turns, so that each sees the same machine. The time is kustomize-controller's own, `lastReconciledDuration`.
+
+And what it takes from a commit of many documents to their artifact, beside `regent render` of the same folder.
 """
 
 import base64
@@ -14,7 +16,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
+from datetime import datetime
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -28,7 +32,7 @@ from bootstrapped import DECRYPTION, Bootstrapped  # noqa: E402
 from kustomizations import REGENT, Flux  # noqa: E402
 from stage import answers_on, free_port, until  # noqa: E402
 
-DOCUMENTS, VALUES = 100, 3
+DOCUMENTS, MANY, VALUES = 100, 1000, 3
 PRUNE = {"kustomize.toolkit.fluxcd.io/prune": "disabled"}
 STUB = {**PRUNE, "kustomize.toolkit.fluxcd.io/ssa": "Ignore"}
 UNITS = {"h": 3600, "m": 60, "s": 1, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9}
@@ -45,6 +49,7 @@ def measure(row, regent, tools, peers, quick):
         ways = published(stage, flux)
         took = rounds(ways, 10 if quick else 20)
         rows(row, took)
+        commits(row, stage, flux, 3 if quick else 7)
         stage.close()
     except BaseException:
         if stage:
@@ -134,6 +139,57 @@ def handed(flux):
     stubs = [{**stub, "metadata": {"name": f"s{number}", "annotations": STUB}} for number in range(DOCUMENTS)]
     app.ready(flux.publish("stubs", "stubs", files(stubs), revision="handover"), seconds=120)
     return app
+
+
+def commits(row, stage, flux, count):
+    """From the moment that a commit of many documents is there to the published artifact. Where all of them are new to regent, it was
+    started anew before: it has seen none of their data keys. Rendering takes turns with it."""
+    it = Bootstrapped(stage, flux, "many", {}, watched=True)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        sealed = [each for each, _ in pool.map(lambda number: seal(stage, number % MANY), range(2 * MANY))]
+    one, other = ({f"{it.root}/{path}": text for path, text in files(half).items()} for half in (sealed[:MANY], sealed[MANY:]))
+    stage.repo.commit({f"{it.root}/regent.yaml": it.authority.bootstrap(secrets={"namespace": "many"}), **one})
+    flux.namespace("many")
+    init.init(stage, flux.cluster, "many", "--reader", f"system:serviceaccount:{REGENT[0]}:{REGENT[1]}")
+    it.allow()
+    # What it would apply is none of this figure.
+    flux.kustomization("many", "many", path=it.root, decryption=DECRYPTION, suspend=True)
+    took = {"new": [], "one": [], "render": []}
+    data = None
+    for number in range(count + 1):
+        regent = it.started(ports=(free_port(), free_port()), data=data)
+        data = regent.data
+        built(it, regent, stage.repo.git("rev-parse", "HEAD"))
+        for way, changed in ("new", other), ("one", dict([next(iter(one.items()))])):
+            seconds, rendered = built(it, regent, stage.repo.commit(changed)), render(stage, it)
+            if number:
+                took[way].append(seconds / rendered)
+                took["render"].append(rendered)
+        one, other = other, one
+        regent.kill()
+    row(f"regent render of {MANY} documents", milliseconds(took["render"]))
+    for way, name in ("new", "all of them new"), ("one", "one of them new"):
+        figure = statistics.median(took[way])
+        row(f"  from a commit to its artifact, {name} / render", f"{figure:.2f}", "<= 1.5", figure <= 1.5)
+
+
+def built(it, regent, commit):
+    """Seconds from the moment that the branch was moved to the commit until regent's artifact of it was published."""
+    moved = (it.stage.repo.folder / ".git/refs/heads/main").stat().st_mtime
+    lines = []
+    def published():
+        lines[:] = [json.loads(line) for line in regent.log().splitlines() if "an artifact was" in line]
+        origin = next((number for number, line in enumerate(lines) if line.get("origin", "").endswith(commit)), None)
+        return origin is not None and any(line["message"] == "an artifact was published" for line in lines[origin:])
+    until(f"the artifact of {commit} is published", published, 120)
+    return datetime.fromisoformat(lines[-1]["timestamp"]).timestamp() - moved
+
+
+def render(stage, it):
+    """Seconds of rendering the same folder, from start to end."""
+    start = time.perf_counter()
+    stdout(stage, [stage.house.regent, "render", stage.repo.folder / it.root, "-i", stage.key.file], b"")
+    return time.perf_counter() - start
 
 
 def files(documents):

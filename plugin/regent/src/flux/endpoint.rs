@@ -7,15 +7,17 @@
 //!                                            login --> token         witnesses, read for this very request
 //! ```
 //! kustomize-controller asks for each document of each reconcile, on a connection of its own. Nothing that was answered is
-//! kept: the next request reads the witnesses again.
+//! kept: the witnesses are read for each request again, or for its connection where that began a moment ago.
 
 mod certificate;
+mod foresight;
 mod listener;
 mod login;
 mod tokens;
 mod unanswered;
 mod wire;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -33,6 +35,7 @@ use tokio::sync::{Semaphore, mpsc};
 use zeroize::Zeroizing;
 
 pub(crate) use self::certificate::Certificate;
+use self::foresight::{Arrival, Foresight};
 pub(crate) use self::listener::{Ending, Listeners, serve};
 use self::login::{Claims, Reviews};
 use self::tokens::Engine;
@@ -47,6 +50,7 @@ pub(crate) struct Endpoint {
     current: Arc<Current>,
     witnesses: Arc<Witnesses>,
     reviews: Reviews,
+    foresight: Foresight,
     /// Room for bodies larger than [`SMALL_BODY`].
     large_bodies: Semaphore,
     refusals: mpsc::Sender<Refused>,
@@ -87,13 +91,18 @@ impl Endpoint {
         metrics: Metrics,
         refusals: mpsc::Sender<Refused>,
     ) -> Self {
-        let (reviews, large_bodies) = (Reviews::new(), Semaphore::new(LARGE_BODIES));
-        Self { current, witnesses, reviews, large_bodies, refusals, metrics }
+        let (reviews, foresight, large_bodies) = (Reviews::new(), Foresight::default(), Semaphore::new(LARGE_BODIES));
+        Self { current, witnesses, reviews, foresight, large_bodies, refusals, metrics }
+    }
+
+    /// A connection begins.
+    fn arrival(&self, peer: IpAddr) -> Arrival {
+        self.foresight.arrival(peer, self.current.get().ok(), &self.witnesses)
     }
 
     /// Answers one request, after its body was read to its end: a connection that is closed before is reset, and its sender
     /// would ask again instead of reading the refusal.
-    async fn respond<B>(&self, request: Request<B>) -> Response<Full<Bytes>>
+    async fn respond<B>(&self, request: Request<B>, arrival: &Arrival) -> Response<Full<Bytes>>
     where
         B: Body<Data = Bytes> + Unpin,
     {
@@ -106,7 +115,7 @@ impl Endpoint {
             wire::expect_root(&head.headers)?;
             match route {
                 Route::Decrypt(key) => {
-                    let answer = self.decrypt(&key, &head.headers, &body, &mut told).await;
+                    let answer = self.decrypt(&key, &head.headers, &body, arrival, &mut told).await;
                     answer.map_err(|unanswered| self.or_vault_rules(&key, unanswered))
                 }
                 Route::Encrypt(key) => self.encrypt(&key, &head.headers, &body, &mut told).await,
@@ -124,6 +133,7 @@ impl Endpoint {
         key: &Key,
         headers: &HeaderMap,
         body: &[u8],
+        arrival: &Arrival,
         told: &mut Told,
     ) -> Result<Answer, Unanswered> {
         let loaded = self.loaded()?;
@@ -139,7 +149,7 @@ impl Endpoint {
             engine.namespace_of(token, Some(bound.epoch), Some(likely), now()).ok_or(Unanswered::Stranger)
         });
         let by_document = by_document.transpose()?;
-        let holder = self.witnesses.read(loaded.store(), &authority, None).await.holder;
+        let holder = arrival.read(&loaded, &self.witnesses, &authority).await.holder;
         let namespace = match by_document {
             Some(namespace) => namespace,
             None => engine.namespace_of(token, epoch_of(&holder), None, now()).ok_or(Unanswered::Stranger)?,
@@ -148,6 +158,7 @@ impl Endpoint {
         let asked = Asked { authority: &authority, key: &key.name, namespace, enc: &enc };
         let release = release::release(&asked, &holder, |name| is_configured(&loaded, &authority, name))?;
         let data_key = keys.unwrap(release.wrapped, &release.bound.context()).map_err(Unanswered::Wrapped)?;
+        self.foresight.given_to(arrival, &authority);
         Ok(Answer::data_key(&data_key))
     }
 

@@ -3,6 +3,8 @@
 //! kustomize-controller opens one for each document and would keep each of them for a minute and a half. So an answer ends
 //! its connection, which costs nobody more than a new one, and no end of a reconcile leaves a thousand of them open.
 
+use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +17,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use super::{Certificate, Endpoint};
+use super::{Arrival, Certificate, Endpoint};
 
 /// Where connections come from; at least one of both.
 pub(crate) struct Listeners {
@@ -98,9 +100,9 @@ where
 
 type Tls = (TcpListener, Arc<Certificate>);
 
-async fn accept_tls(tls: Option<&Tls>) -> std::io::Result<TcpStream> {
+async fn accept_tls(tls: Option<&Tls>) -> std::io::Result<(TcpStream, SocketAddr)> {
     match tls {
-        Some((listener, _)) => listener.accept().await.map(|(stream, _)| stream),
+        Some((listener, _)) => listener.accept().await,
         None => std::future::pending().await,
     }
 }
@@ -119,11 +121,17 @@ struct Connections {
 }
 
 impl Connections {
-    async fn take_tls(&mut self, accepted: std::io::Result<TcpStream>, tls: Option<&Tls>, place: OwnedSemaphorePermit) {
+    async fn take_tls(
+        &mut self,
+        accepted: std::io::Result<(TcpStream, SocketAddr)>,
+        tls: Option<&Tls>,
+        place: OwnedSemaphorePermit,
+    ) {
         match (accepted, tls) {
-            (Ok(stream), Some((_, certificate))) => {
+            (Ok((stream, peer)), Some((_, certificate))) => {
                 let (endpoint, acceptor) = (Arc::clone(&self.endpoint), TlsAcceptor::from(certificate.tls()));
-                self.spawn(place, secured(stream, acceptor, endpoint));
+                let arrival = endpoint.arrival(peer.ip());
+                self.spawn(place, secured(stream, acceptor, endpoint, arrival));
             }
             (Err(error), _) => not_accepted(&error).await,
             (Ok(_), None) => {}
@@ -134,7 +142,7 @@ impl Connections {
         match accepted {
             Ok(stream) => {
                 let endpoint = Arc::clone(&self.endpoint);
-                self.spawn(place, over_http1(stream, endpoint));
+                self.spawn(place, over_http1(stream, endpoint, Arrival::default()));
             }
             Err(error) => not_accepted(&error).await,
         }
@@ -172,19 +180,21 @@ async fn not_accepted(error: &std::io::Error) {
     tokio::time::sleep(Duration::from_millis(100)).await;
 }
 
-async fn secured(stream: TcpStream, acceptor: TlsAcceptor, endpoint: Arc<Endpoint>) {
+async fn secured(stream: TcpStream, acceptor: TlsAcceptor, endpoint: Arc<Endpoint>, arrival: Arrival) {
     // Without it an answer may wait for the acknowledgement of a handshake. A connection that refuses is a dead one.
     drop(stream.set_nodelay(true));
     match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => over_http2(stream, endpoint).await,
-        Ok(Ok(stream)) => over_http1(stream, endpoint).await,
+        Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+            over_http2(stream, endpoint, arrival).await;
+        }
+        Ok(Ok(stream)) => over_http1(stream, endpoint, arrival).await,
         Ok(Err(error)) => tracing::debug!(%error, "a handshake failed"),
         Err(_) => tracing::debug!("a handshake took too long"),
     }
 }
 
-async fn over_http1(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, endpoint: Arc<Endpoint>) {
-    let service = service_fn(|request| async { Ok::<_, std::convert::Infallible>(endpoint.respond(request).await) });
+async fn over_http1(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, endpoint: Arc<Endpoint>, arrival: Arrival) {
+    let service = service_fn(|request| async { Ok::<_, Infallible>(endpoint.respond(request, &arrival).await) });
     let mut builder = http1::Builder::new();
     builder.keep_alive(false).max_buf_size(MAX_HEADERS);
     if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
@@ -193,15 +203,19 @@ async fn over_http1(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, endpo
 }
 
 /// The first answer begins the end here, too; what was asked before the client knows of it is answered.
-async fn over_http2(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, endpoint: Arc<Endpoint>) {
-    let answered = Arc::new(Notify::new());
+async fn over_http2(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    endpoint: Arc<Endpoint>,
+    arrival: Arrival,
+) {
+    let (answered, arrival) = (Arc::new(Notify::new()), Arc::new(arrival));
     let tell = Arc::clone(&answered);
     let service = service_fn(move |request| {
-        let (endpoint, tell) = (Arc::clone(&endpoint), Arc::clone(&tell));
+        let (endpoint, arrival, tell) = (Arc::clone(&endpoint), Arc::clone(&arrival), Arc::clone(&tell));
         async move {
-            let response = endpoint.respond(request).await;
+            let response = endpoint.respond(request, &arrival).await;
             tell.notify_one();
-            Ok::<_, std::convert::Infallible>(response)
+            Ok::<_, Infallible>(response)
         }
     });
     let mut builder = http2::Builder::new(TokioExecutor::new());
