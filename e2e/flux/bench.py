@@ -9,6 +9,7 @@ And what it takes from a commit of many documents to their artifact, beside `reg
 
 import base64
 import concurrent.futures
+import itertools
 import json
 import re
 import shutil
@@ -144,6 +145,8 @@ def handed(flux):
 def commits(row, stage, flux, count):
     """From the moment that a commit of many documents is there to the published artifact. Where all of them are new to regent, it was
     started anew before: it has seen none of their data keys. Rendering takes turns with it."""
+    for other in stage.regents:
+        other.stop()
     it = Bootstrapped(stage, flux, "many", {}, watched=True)
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         sealed = [each for each, _ in pool.map(lambda number: seal(stage, number % MANY), range(2 * MANY))]
@@ -155,34 +158,38 @@ def commits(row, stage, flux, count):
     # What it would apply is none of this figure.
     flux.kustomization("many", "many", path=it.root, decryption=DECRYPTION, suspend=True)
     took = {"new": [], "one": [], "render": []}
-    data = None
+    regent = None
     for number in range(count + 1):
-        regent = it.started(ports=(free_port(), free_port()), data=data)
-        data = regent.data
-        built(it, regent, stage.repo.git("rev-parse", "HEAD"))
+        regent = it.started(data=regent and regent.data)
+        # What it has published is still of this very tree.
+        told(regent, stage.repo.git("rev-parse", "HEAD"), "an artifact was built")
         for way, changed in ("new", other), ("one", dict([next(iter(one.items()))])):
-            seconds, rendered = built(it, regent, stage.repo.commit(changed)), render(stage, it)
+            seconds, rendered = artifact_of(it, regent, stage.repo.commit(changed)), render(stage, it)
             if number:
                 took[way].append(seconds / rendered)
                 took["render"].append(rendered)
         one, other = other, one
-        regent.kill()
+        # Not killed: its lease would keep the next one from writing.
+        regent.stop()
     row(f"regent render of {MANY} documents", milliseconds(took["render"]))
     for way, name in ("new", "all of them new"), ("one", "one of them new"):
         figure = statistics.median(took[way])
         row(f"  from a commit to its artifact, {name} / render", f"{figure:.2f}", "<= 1.5", figure <= 1.5)
 
 
-def built(it, regent, commit):
+def artifact_of(it, regent, commit):
     """Seconds from the moment that the branch was moved to the commit until regent's artifact of it was published."""
     moved = (it.stage.repo.folder / ".git/refs/heads/main").stat().st_mtime
-    lines = []
-    def published():
-        lines[:] = [json.loads(line) for line in regent.log().splitlines() if "an artifact was" in line]
-        origin = next((number for number, line in enumerate(lines) if line.get("origin", "").endswith(commit)), None)
-        return origin is not None and any(line["message"] == "an artifact was published" for line in lines[origin:])
-    until(f"the artifact of {commit} is published", published, 120)
-    return datetime.fromisoformat(lines[-1]["timestamp"]).timestamp() - moved
+    return told(regent, commit, "an artifact was published") - moved
+
+
+def told(regent, commit, message):
+    """When regent said so, once it had built the artifact of the commit."""
+    def at():
+        lines = [json.loads(line) for line in regent.log().splitlines() if "an artifact was" in line]
+        since = itertools.dropwhile(lambda line: not line.get("origin", "").endswith(commit), lines)
+        return next((line["timestamp"] for line in since if line["message"] == message), None)
+    return datetime.fromisoformat(until(f"{message}, of {commit}", at, 120)).timestamp()
 
 
 def render(stage, it):
