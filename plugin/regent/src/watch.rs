@@ -36,10 +36,13 @@ pub(crate) struct Watch {
     /// Lives as long as events are wanted.
     _watcher: RecommendedWatcher,
     events: Receiver<()>,
+    quiet: Duration,
 }
 
 /// How long it must be quiet after an event: a checkout or a mount swap is many events.
 const QUIET: Duration = Duration::from_millis(100);
+/// The same for branches: each is moved by one rename, and looking where it stands costs next to nothing.
+const QUIET_BRANCHES: Duration = Duration::from_millis(2);
 /// How long an unbroken row of events is waited out before it is read all the same.
 const PATIENCE: usize = 20;
 /// Without events (a network file system sends none, a replaced folder no more) things are looked at this often.
@@ -68,7 +71,12 @@ impl Watch {
             };
             watcher.watch(path, mode).map_err(|error| cannot_watch(path, &error))?;
         }
-        Ok(Self { _watcher: watcher, events })
+        Ok(Self { _watcher: watcher, events, quiet: QUIET })
+    }
+
+    /// As [`Self::start`], for the places of [`repository`].
+    pub(crate) fn branches(targets: &[Target]) -> Result<Self, Failure> {
+        Ok(Self { quiet: QUIET_BRANCHES, ..Self::start(targets)? })
     }
 
     /// Blocks until something may have changed.
@@ -80,7 +88,7 @@ impl Watch {
     pub(crate) fn wait_at_most(&self, poll: Duration) {
         match self.events.recv_timeout(poll) {
             Ok(()) => {
-                let quiet = |_: &usize| matches!(self.events.recv_timeout(QUIET), Ok(()));
+                let quiet = |_: &usize| matches!(self.events.recv_timeout(self.quiet), Ok(()));
                 (0..PATIENCE).take_while(quiet).for_each(drop);
             }
             Err(RecvTimeoutError::Timeout) => {}

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 use regent_core::Refusal;
 use regent_core::authority::{self, Mode, Place, Recheck};
 use regent_core::emit::{Encoding, Manifest};
@@ -143,8 +144,7 @@ impl Build<'_> {
 
     /// The changes by their paths in the repository, and without what is encrypted outside the root: nobody judged it.
     fn written(&self, changes: BTreeMap<FilePath, Change>, root: Option<&FilePath>) -> Result<Changes, Failure> {
-        let mut written = Changes::new();
-        for (path, change) in changes {
+        let one = |(path, change): (FilePath, Change)| {
             let path = match root {
                 Some(root) => FilePath::parse(&format!("{root}/{path}")).map_err(|_| Failure::Bug)?,
                 None => path,
@@ -153,8 +153,9 @@ impl Build<'_> {
                 Change::Remove => None,
                 Change::Write(manifests) => Some(documents(manifests)?),
             };
-            written.insert(path, bytes);
-        }
+            Ok((path, bytes))
+        };
+        let mut written: Changes = changes.into_par_iter().map(one).collect::<Result<_, Failure>>()?;
         let Some(prefix) = root.map(|root| format!("{root}/")) else { return Ok(written) };
         for (path, file) in self.tree.iter().filter(|(path, _)| !path.as_str().starts_with(&prefix)) {
             if artifact::is_encrypted(path, &file.bytes) {

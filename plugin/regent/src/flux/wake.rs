@@ -59,7 +59,7 @@ impl References {
             if targets != now {
                 targets = now;
                 // Without it things are looked at less often.
-                watch = Watch::start(&targets).ok().filter(|_| !targets.is_empty());
+                watch = Watch::branches(&targets).ok().filter(|_| !targets.is_empty());
             }
             seen.retain(|entry, _| followed.contains(entry));
             for entry in followed {

@@ -6,11 +6,12 @@ use super::patch::{self, Change, Target, Text};
 use super::{Generated, Input, InputForm, Overrides, Patched, Place, Reach, Reached, Use, generated_secret};
 use crate::bootstrap::Bootstrap;
 use crate::emit::Identity;
-use crate::files::{Content, Files};
+use crate::files::{self, Content, Files};
 use crate::kustomization::{self, Resource};
 use crate::name::FilePath;
 use crate::object::{self, Meta, Object, View};
 use crate::secret;
+use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 use regent_sops::envelope::Envelope;
 use regent_sops::{Document, Format, Limits, Node};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -74,6 +75,8 @@ pub(super) struct Walk<'a> {
     /// Kustomizations by folder; `None` where one was refused.
     overlays: HashMap<String, Option<Rc<Overlay>>>,
     manifests: HashMap<FilePath, Option<Rc<Manifest>>>,
+    /// What was read before anybody asked for it: reading is most of a walk's time, and the walk is one thread.
+    ahead: HashMap<&'a FilePath, Result<Manifest, (u32, String)>>,
     patches: HashMap<FilePath, Rc<Text>>,
     /// The folders whose kustomizations are being followed, the outermost first.
     inside: Vec<String>,
@@ -108,6 +111,7 @@ impl<'a> Walk<'a> {
             paths: files.iter().map(|(path, _)| path).collect(),
             overlays: HashMap::new(),
             manifests: HashMap::new(),
+            ahead: HashMap::new(),
             patches: HashMap::new(),
             inside: Vec::new(),
             items: Vec::new(),
@@ -128,6 +132,7 @@ impl<'a> Walk<'a> {
         if !self.has_folder(&folder) {
             return self.refuse(top, Rule::Listed { path: path.to_owned(), problem: Listing::NotThere });
         }
+        self.ahead = read_ahead(self.files, &folder, self.limits);
         for (field, text) in [
             ("targetNamespace", &self.overrides.target_namespace),
             ("namePrefix", &self.overrides.name_prefix),
@@ -338,7 +343,8 @@ impl<'a> Walk<'a> {
         if let Some(known) = self.manifests.get(path) {
             return known.clone();
         }
-        let manifest = match self.read_manifest(path, false) {
+        let ahead = self.ahead.remove(path);
+        let manifest = match ahead.unwrap_or_else(|| read_manifest(self.files, path, self.limits, false)) {
             Ok(manifest) => Some(Rc::new(manifest)),
             Err((line, problem)) => {
                 self.refuse(Site::File { file: path.clone(), line }, Rule::Document { problem });
@@ -347,48 +353,6 @@ impl<'a> Walk<'a> {
         };
         self.manifests.insert(path.clone(), manifest.clone());
         manifest
-    }
-
-    fn read_manifest(&self, path: &FilePath, whole: bool) -> Result<Manifest, (u32, String)> {
-        let bytes = self.bytes(path).ok_or((0, "it was not read".to_owned()))?;
-        if Envelope::of_name(path.file_name()).is_some() {
-            return Ok(Manifest { objects: vec![Held { line: 0, own: None, is_encrypted: true }] });
-        }
-        if !whole && !may_be_sealed(bytes) {
-            return Ok(Manifest { objects: Vec::new() });
-        }
-        let format = match Format::of_name(path.file_name()) {
-            Format::Json => Format::Json,
-            Format::Yaml | Format::Dotenv | Format::Ini | Format::Binary => Format::Yaml,
-        };
-        let document = Document::parse(bytes, format, self.limits).map_err(|error| (0, error.to_string()))?;
-        let (documents, view) = match &document {
-            Document::Clear(tree) => (tree.documents.as_slice(), View::Clear),
-            Document::Sealed(sealed) => (sealed.documents(), View::Sealed),
-        };
-        let mut objects = Vec::new();
-        for object in object::objects(documents, view) {
-            let told = |problem: object::Problem| (problem.line, problem.problem.to_string());
-            let object = object.map_err(told)?;
-            let is_encrypted = object.is_encrypted();
-            let meta = match object.meta() {
-                Ok(meta) => meta,
-                Err(problem) if is_encrypted => return Err(told(problem)),
-                // An object without a name is kustomize's to refuse.
-                Err(_) => continue,
-            };
-            if is_encrypted {
-                admissible(&object, meta.as_ref()).map_err(|problem| (object.line, problem))?;
-            }
-            let own = meta.map(|meta| Identity {
-                api_version: meta.api_version,
-                kind: meta.kind,
-                namespace: meta.namespace,
-                name: meta.name,
-            });
-            objects.push(Held { line: object.line, own, is_encrypted });
-        }
-        Ok(Manifest { objects })
     }
 
     fn config_map(&mut self, folder: &str, overlay: &Overlay, generator: &Generator, entered: Entered) {
@@ -719,7 +683,8 @@ impl<'a> Walk<'a> {
                     if item.sealed.iter().any(|own| own.as_ref().is_none_or(is_it)) {
                         return refused("it changes an encrypted document");
                     }
-                    let manifest = self.read_manifest(&item.file, true).map_err(|(_, problem)| problem)?;
+                    let manifest =
+                        read_manifest(self.files, &item.file, self.limits, true).map_err(|(_, problem)| problem)?;
                     let owns = manifest.objects.into_iter().filter_map(|held| held.own).filter(is_it);
                     found.extend(owns.map(|own| (index, own)));
                 }
@@ -784,10 +749,7 @@ impl<'a> Walk<'a> {
     }
 
     fn bytes(&self, path: &FilePath) -> Option<&'a [u8]> {
-        match self.files.get(path) {
-            Some(Content::Bytes(bytes)) => Some(bytes),
-            Some(Content::TooLarge { .. } | Content::BadLink | Content::Special | Content::NotRead) | None => None,
-        }
+        bytes_of(self.files, path)
     }
 
     fn lookup(&self, path: &str) -> Option<&'a FilePath> {
@@ -986,6 +948,73 @@ const STEERING: [&str; 4] = [
     "kustomize.config.k8s.io/",
     "kustomize.toolkit.fluxcd.io/decrypt",
 ];
+
+fn bytes_of<'a>(files: &'a Files, path: &FilePath) -> Option<&'a [u8]> {
+    match files.get(path) {
+        Some(Content::Bytes(bytes)) => Some(bytes),
+        Some(Content::TooLarge { .. } | Content::BadLink | Content::Special | Content::NotRead) | None => None,
+    }
+}
+
+/// Reads on every processor what a walk that begins in a folder will probably ask for: what may hold ciphertext below it.
+fn read_ahead<'a>(
+    files: &'a Files,
+    folder: &str,
+    limits: &Limits,
+) -> HashMap<&'a FilePath, Result<Manifest, (u32, String)>> {
+    let is_below = |path: &str| match path.strip_prefix(folder) {
+        Some(rest) => folder.is_empty() || rest.starts_with('/'),
+        None => false,
+    };
+    let paths = files.iter().map(|(path, _)| path);
+    let likely: Vec<_> = paths.filter(|path| is_below(path.as_str()) && files::wanted(path.file_name())).collect();
+    let may_be_sealed = |path: &&&FilePath| bytes_of(files, path).is_some_and(may_be_sealed);
+    let read = |path: &&'a FilePath| (*path, read_manifest(files, path, limits, false));
+    likely.par_iter().filter(may_be_sealed).map(read).collect()
+}
+
+/// The objects of a file: all of one that may hold ciphertext, or of any where the `whole` file is wanted.
+fn read_manifest(files: &Files, path: &FilePath, limits: &Limits, whole: bool) -> Result<Manifest, (u32, String)> {
+    let bytes = bytes_of(files, path).ok_or((0, "it was not read".to_owned()))?;
+    if Envelope::of_name(path.file_name()).is_some() {
+        return Ok(Manifest { objects: vec![Held { line: 0, own: None, is_encrypted: true }] });
+    }
+    if !whole && !may_be_sealed(bytes) {
+        return Ok(Manifest { objects: Vec::new() });
+    }
+    let format = match Format::of_name(path.file_name()) {
+        Format::Json => Format::Json,
+        Format::Yaml | Format::Dotenv | Format::Ini | Format::Binary => Format::Yaml,
+    };
+    let document = Document::parse(bytes, format, limits).map_err(|error| (0, error.to_string()))?;
+    let (documents, view) = match &document {
+        Document::Clear(tree) => (tree.documents.as_slice(), View::Clear),
+        Document::Sealed(sealed) => (sealed.documents(), View::Sealed),
+    };
+    let mut objects = Vec::new();
+    for object in object::objects(documents, view) {
+        let told = |problem: object::Problem| (problem.line, problem.problem.to_string());
+        let object = object.map_err(told)?;
+        let is_encrypted = object.is_encrypted();
+        let meta = match object.meta() {
+            Ok(meta) => meta,
+            Err(problem) if is_encrypted => return Err(told(problem)),
+            // An object without a name is kustomize's to refuse.
+            Err(_) => continue,
+        };
+        if is_encrypted {
+            admissible(&object, meta.as_ref()).map_err(|problem| (object.line, problem))?;
+        }
+        let own = meta.map(|meta| Identity {
+            api_version: meta.api_version,
+            kind: meta.kind,
+            namespace: meta.namespace,
+            name: meta.name,
+        });
+        objects.push(Held { line: object.line, own, is_encrypted });
+    }
+    Ok(Manifest { objects })
+}
 
 /// Whether a file of objects can be one with a `sops` block. Its name is text, unless it is spelled with escapes.
 fn may_be_sealed(bytes: &[u8]) -> bool {

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use git2::{ObjectType, Odb, Oid, Repository, TreeEntry};
+use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 use regent_core::name::FilePath;
 
 use super::sourceignore::Rules;
@@ -29,19 +30,23 @@ impl Tree {
 
         let mut filling = Filling::new(label, limits);
         let rules = rules(&odb, &found, limits.document, label)?;
-        for Found { path, what } in found {
-            if rules.ignore(&path) {
-                continue;
-            }
+        let mut files = Vec::new();
+        for Found { path, what } in found.into_iter().filter(|found| !rules.ignore(&found.path)) {
             let path = FilePath::parse(&path).map_err(|bad| filling.refused(&bad.to_string()))?;
             match what {
                 What::Lost => filling.lost(path)?,
-                What::File { id, is_executable } => {
-                    let (size, _) = odb.read_header(id).map_err(failed)?;
-                    filling.reserve(&path, size as u64)?;
-                    let bytes = odb.read(id).map_err(failed)?.data().to_vec();
-                    filling.file(path, File { bytes, is_executable })?;
-                }
+                What::File { id, is_executable } => files.push((path, id, is_executable)),
+            }
+        }
+        // Most of the time goes into unpacking objects, and none is unpacked before there is room for it.
+        for files in files.chunks(CHUNK) {
+            let sizes: Vec<_> = files.par_iter().map(|(_, id, _)| odb.read_header(*id)).collect();
+            for ((path, _, _), size) in files.iter().zip(sizes) {
+                filling.reserve(path, size.map_err(failed)?.0 as u64)?;
+            }
+            let read: Vec<_> = files.par_iter().map(|(_, id, _)| Ok(odb.read(*id)?.data().to_vec())).collect();
+            for ((path, _, is_executable), bytes) in files.iter().zip(read) {
+                filling.file(path.clone(), File { bytes: bytes.map_err(failed)?, is_executable: *is_executable })?;
             }
         }
         Ok(filling.tree)
@@ -63,6 +68,9 @@ fn rules(odb: &Odb<'_>, found: &[Found], largest: usize, label: &str) -> Result<
     }
     Ok(Rules::new(files))
 }
+
+/// Objects that are unpacked at one time.
+const CHUNK: usize = 512;
 
 const SOURCE_IGNORE: &str = ".sourceignore";
 
