@@ -69,7 +69,8 @@ pub(super) async fn look(
     let row = |name: &ObjectName| {
         let kustomization = kustomizations.iter().find(|it| it.name == *name);
         let application = applications.iter().find(|it| it.kustomization == *name);
-        let artifact = application.and_then(|application| artifacts.get(&SourceRef::artifact_of(application)));
+        let artifact = application.and_then(|application| SourceRef::artifact_of(application));
+        let artifact = artifact.and_then(|artifact| artifacts.get(&artifact));
         let applied = kustomization.and_then(|it| it.applied.clone());
         let awaited = awaited.get(name).cloned().unwrap_or_default();
         Row {
