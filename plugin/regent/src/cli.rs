@@ -457,6 +457,11 @@ pub(crate) struct InitArgs {
     /// Secrets to all of them.
     #[arg(long = "door", value_name = "USER", help_heading = "Cluster")]
     pub(crate) doors: Vec<String>,
+    /// What kustomize-controller has as `--default-service-account`, where its Deployment does not show it.
+    ///
+    /// It writes as this account of the Kustomization's own namespace, wherever a Kustomization names none.
+    #[arg(long, value_name = "NAME", help_heading = "Cluster")]
+    pub(crate) default_service_account: Option<String>,
     /// The account that a front door reads the authority with (repeatable); by default Argo CD's repo-server's.
     #[arg(long = "reader", value_name = "USER", help_heading = "Cluster")]
     pub(crate) readers: Vec<String>,

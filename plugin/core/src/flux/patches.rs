@@ -25,7 +25,7 @@ use regent_sops::{Branch, Document, Format, Limits, Node, RecipientKind, Sealed}
 use crate::bootstrap::Bootstrap;
 use crate::files::{self, Files, Form};
 use crate::flux::bound::{self, Bound};
-use crate::flux::reach::{InlinePatch, Reach, Selector};
+use crate::flux::reach::{InlinePatch, Obstacle, Reach, Rule, Selector, Site};
 use crate::guard;
 use crate::name::{AuthorityName, FilePath, ObjectName};
 use crate::object::{self, View};
@@ -77,12 +77,24 @@ pub fn let_go(patches: &[InlinePatch], authority: &AuthorityName) -> bool {
     patches.last().is_some_and(|last| last.target.as_ref() == Some(&target) && is_complete(&last.patch))
 }
 
-/// The same patches without the one that lets go: what they make of the documents was judged before.
-pub fn without_letting_go(mut patches: Vec<InlinePatch>, authority: &AuthorityName) -> Vec<InlinePatch> {
+/// The same patches without the one that lets go, which changes nothing of what a document is.
+///
+/// # Errors
+/// [`Refusal::Obstacle`] where another one turns decryption off: alone it would make ciphertext the live value.
+pub fn without_letting_go(
+    mut patches: Vec<InlinePatch>,
+    authority: &AuthorityName,
+) -> Result<Vec<InlinePatch>, Refusal> {
     if let_go(&patches, authority) {
         patches.pop();
     }
-    patches
+    // The second is how an operation writes it.
+    let turns_off = |text: &str| ["/decrypt", "~1decrypt"].iter().any(|key| text.contains(&format!("{FLUX}{key}")));
+    if patches.iter().any(|patch| turns_off(&patch.patch)) {
+        let (site, rule) = (Site::Spec { field: "patches" }, Rule::Undecrypted { entry: entry(authority) });
+        return Err(Refusal::Obstacle(Box::new(Obstacle { site, rule })));
+    }
+    Ok(patches)
 }
 
 /// Refuses what the patch does not reach.
@@ -205,6 +217,9 @@ fn key(endpoint: &str, bound: &Bound) -> String {
 fn selector(authority: &AuthorityName) -> String {
     format!("{}={authority}", guard::AUTHORITY)
 }
+
+/// The group of kustomize-controller's annotations.
+const FLUX: &str = "kustomize.toolkit.fluxcd.io";
 
 /// What the patch puts on each document.
 const ANNOTATIONS: [(&str, &str); 3] = [

@@ -319,7 +319,7 @@ fn reach_of(
     match &application.delivery {
         Delivery::Artifact(_) => Ok(reach::reach(whole, &path, &overrides, limits)),
         Delivery::Patches(_) => {
-            overrides.patches = patches::without_letting_go(overrides.patches, &application.authority);
+            overrides.patches = patches::without_letting_go(overrides.patches, &application.authority)?;
             let reach = reach::reach(whole, &path, &overrides, limits);
             patches::reaches(&reach)?;
             Ok(reach)

@@ -84,12 +84,24 @@ fn a_target_that_is_wider_narrower_or_none_does_not_let_go() {
 
 #[test]
 fn no_later_patch_may_take_it_back() {
-    let other = InlinePatch { patch: WRITTEN.replace("Ignore", "Merge"), target: None };
+    let other = InlinePatch { patch: "metadata: {annotations: {a: b}}".to_owned(), target: None };
     assert!(let_go(&[other.clone(), of_prod(WRITTEN)], &prod()));
-    assert!(!let_go(&[of_prod(WRITTEN), other.clone()], &prod()));
-    assert_eq!(without_letting_go(vec![other.clone(), of_prod(WRITTEN)], &prod()), std::slice::from_ref(&other));
-    let kept = vec![of_prod(WRITTEN), other];
-    assert_eq!(without_letting_go(kept.clone(), &prod()), kept);
+    assert!(!let_go(&[of_prod(WRITTEN), other], &prod()));
+}
+
+#[test]
+fn a_patch_that_turns_decryption_off_is_the_one_that_lets_go_or_refused() {
+    let labels = InlinePatch { patch: "metadata: {labels: {a: b}}".to_owned(), target: None };
+    let without = |patches: &[&InlinePatch]| without_letting_go(patches.iter().copied().cloned().collect(), &prod());
+    assert_eq!(without(&[&labels, &of_prod(WRITTEN)]), Ok(vec![labels.clone()]));
+    assert_eq!(without(&[&labels]), Ok(vec![labels.clone()]));
+    let operation = "- {op: add, path: /metadata/annotations/kustomize.toolkit.fluxcd.io~1decrypt, value: disabled}";
+    for other in [WRITTEN.replace("Ignore", "Merge"), operation.to_owned()] {
+        let refused = without(&[&of_prod(&other)]).unwrap_err().to_string();
+        assert!(refused.contains(&entry(&prod())), "{refused}");
+    }
+    assert!(without(&[&of_prod(WRITTEN), &labels]).is_err());
+    assert!(without(&[&of_prod(WRITTEN), &of_prod(WRITTEN)]).is_err());
 }
 
 /// What a person is told to commit is what counts once it is committed.
