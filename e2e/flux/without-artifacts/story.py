@@ -199,7 +199,7 @@ def handed_over(it, handing, flux):
     assert handing.settled() == "there is no Argo CD here; 1 Kustomization let go", handing.settled()
     until("the token is taken away", lambda: not it.live(TOKEN).get("data"))
     # When the token goes, the controller looks again.
-    until("the status says that it let go", lambda: re.search(r"^prod/prod +- .* letGo$", status(it, handing), re.M))
+    until("the status says that it let go", lambda: re.search(r"^ *prod/prod .* letGo$", status(it, handing), re.M))
     flux.unchanged(before)
 
     # From here on rotation is safe, and Git's document is nobody's.
