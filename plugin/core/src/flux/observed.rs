@@ -188,17 +188,24 @@ impl Configured<'_> {
         [published, applied].into_iter().flatten()
     }
 
-    /// The revisions of the repository of which it may have applied ciphertext last. In an artifact that is told by the
-    /// revision. Without one it is the build before the one with the patch; that one is compared as well, because what it
-    /// holds came through Git on the way.
-    pub fn last_values(&self) -> impl Iterator<Item = &str> {
+    /// The revisions of the repository of which it may have applied values last. An artifact's own revision tells which held
+    /// some. Without one a build with the patch cannot be told from one before it, so all are named since the commit that was
+    /// `handed_over`; where the history does not reach that far, the newest with the patch and the one before it.
+    pub fn last_values(&self, handed_over: &str) -> Vec<&str> {
         let history = self.kustomization.map(|it| &*it.history).unwrap_or_default();
-        let is_patched = self.application.delivery.artifact().is_none();
-        let values = history.iter().filter(move |built| {
-            if is_patched { !built.is_unbuilt } else { Holds::of(&built.revision) == Holds::Bootstrap }
-        });
-        let newest = values.take(if is_patched { 2 } else { 1 });
-        newest.filter_map(move |built| if is_patched { Some(&*built.revision) } else { built.origin.as_deref() })
+        match &self.application.delivery {
+            Delivery::Artifact(_) => {
+                let built = history.iter().find(|built| Holds::of(&built.revision) == Holds::Bootstrap);
+                built.and_then(|built| built.origin.as_deref()).into_iter().collect()
+            }
+            Delivery::Patches(_) => {
+                let built = history.iter().filter(|built| !built.is_unbuilt);
+                let mut revisions: Vec<&str> = built.map(|built| &*built.revision).collect();
+                let known = revisions.iter().position(|revision| commit_of(revision) == Some(handed_over));
+                revisions.truncate(known.map_or(2, |at| at + 1));
+                revisions
+            }
+        }
     }
 }
 

@@ -249,7 +249,7 @@ fn the_newest_ciphertext_that_was_tried_is_found_behind_stubs() {
     let of = |history| {
         let (application, kustomization) = (application(), Kustomization { history, ..let_go() });
         let one = Configured { application: &application, kustomization: Some(&kustomization), artifact: None };
-        one.last_values().map(str::to_owned).collect::<Vec<_>>()
+        one.last_values("1").into_iter().map(str::to_owned).collect::<Vec<_>>()
     };
     assert_eq!(of(history), ["main@sha1:2"]);
     assert_eq!(of(Vec::new()), [""; 0]);
@@ -335,12 +335,16 @@ fn without_an_artifact_another_source_or_a_suspended_one_is_a_persons() {
     }
 }
 
+/// A build that failed applied nothing; any other may have slipped in before the witness.
 #[test]
-fn without_an_artifact_the_builds_with_and_before_the_patch_are_compared_and_one_that_failed_is_not() {
+fn without_an_artifact_every_build_since_the_commit_that_was_handed_over_is_compared() {
     let built = |commit: &str, is_unbuilt| Built { revision: format!("main@sha1:{commit}"), origin: None, is_unbuilt };
-    let history = vec![built("4", false), built("3", true), built("2", false), built("1", false)];
+    let history = vec![built("5", false), built("4", true), built("3", false), built("2", false), built("1", false)];
     let (application, kustomization) = (without_artifact(), Kustomization { history, ..patched() });
     let one = Configured { application: &application, kustomization: Some(&kustomization), artifact: None };
-    assert_eq!(one.last_values().collect::<Vec<_>>(), ["main@sha1:4", "main@sha1:2"]);
+    assert_eq!(one.last_values("2"), ["main@sha1:5", "main@sha1:3", "main@sha1:2"]);
+    assert_eq!(one.last_values("5"), ["main@sha1:5"]);
+    // One that was never built there, or is forgotten.
+    assert_eq!(one.last_values("4"), ["main@sha1:5", "main@sha1:3"]);
     assert_eq!(one.in_use().collect::<Vec<_>>(), [COMMIT]);
 }

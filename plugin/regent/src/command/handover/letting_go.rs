@@ -152,6 +152,8 @@ pub(super) async fn stands_still(
 pub(super) struct LettingGo<'a> {
     cluster: &'a Cluster,
     root: &'a Root,
+    /// The one that was handed over.
+    commit: &'a str,
     flux: Configured<'a>,
     skipped: BTreeSet<ObjectName>,
     quiet_at: Instant,
@@ -175,10 +177,11 @@ pub(super) enum Step {
 
 impl<'a> LettingGo<'a> {
     /// Begins with a run that began after the witness.
-    pub(super) fn new(cluster: &'a Cluster, root: &'a Root, args: &SettleArgs) -> Self {
+    pub(super) fn new(cluster: &'a Cluster, root: &'a Root, commit: &'a str, args: &SettleArgs) -> Self {
         Self {
             cluster,
             root,
+            commit,
             flux: Configured::of(root),
             skipped: args.skipped_kustomizations.iter().cloned().collect(),
             quiet_at: Instant::now() + MARGIN,
@@ -229,7 +232,7 @@ impl<'a> LettingGo<'a> {
                 let configured = scope.configured(&look.kustomizations, &look.artifacts);
                 let is_skipped = |name: &ObjectName| self.skipped.contains(name);
                 for one in configured.iter().filter(|one| !is_skipped(&one.application.kustomization)) {
-                    for commit in one.last_values().filter_map(commit_of) {
+                    for commit in one.last_values(self.commit).into_iter().filter_map(commit_of) {
                         applied.entry(commit).or_default().insert(&one.application.kustomization);
                     }
                 }

@@ -159,10 +159,51 @@ fn stub(document: &ListedDocument) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use regent_core::evidence::ListedClass;
-    use regent_core::name::SecretName;
+    use regent_core::flux::observed::Ready;
+    use regent_core::name::{AuthorityName, SecretName};
 
     use super::*;
+
+    #[test]
+    fn without_an_artifact_a_kustomization_needs_regent_as_long_as_it_decrypts_with_its_token() {
+        let (name, repository) = (ObjectName::parse("team/app").unwrap(), ObjectName::parse("flux/infra").unwrap());
+        let application = FluxApplication {
+            authority: AuthorityName::parse("prod").unwrap(),
+            kustomization: name.clone(),
+            delivery: Delivery::Patches(repository),
+            token_secret: Some("regent-token".to_owned()),
+        };
+        let needs = |of: &ObjectName, token: Option<&str>| {
+            let one = Kustomization {
+                name: of.clone(),
+                is_suspended: false,
+                generation: 1,
+                observed: 1,
+                source: SourceRef::of(&application),
+                patches: Vec::new(),
+                token_secret: token.map(str::to_owned),
+                service_account: None,
+                is_remote: false,
+                timeout: Duration::ZERO,
+                retry: Duration::ZERO,
+                attempted: None,
+                applied: None,
+                origin: None,
+                ready: Ready::Yes,
+                is_reconciling: false,
+                history: Vec::new(),
+                inventory: Vec::new(),
+            };
+            takes(&one, &[&application], &[])
+        };
+        assert!(needs(&name, Some("regent-token")));
+        assert!(!needs(&name, None) && !needs(&name, Some("sops-age")));
+        // The repository is everybody's.
+        assert!(!needs(&ObjectName::parse("team/other").unwrap(), Some("regent-token")));
+    }
 
     #[test]
     fn a_stub_has_what_flux_obeys_and_no_key() {
