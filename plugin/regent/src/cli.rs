@@ -32,7 +32,8 @@ pub(crate) struct Cli {
     /// When to use colours.
     ///
     /// `auto`: on a terminal, unless `NO_COLOR` is set.
-    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value = "auto")]
+    // Behind the options of every command, however many one has.
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value = "auto", display_order = 900)]
     pub(crate) color: ColorArg,
 }
 
