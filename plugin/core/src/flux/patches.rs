@@ -139,9 +139,12 @@ pub fn unfit(
     let ours = Ours { bounds: bounds.collect(), endpoint };
     let mut found = Vec::new();
     for input in &inputs {
-        let Form::Manifest(format) = input.form else {
-            found.push((input.path.clone(), Unfit::Whole));
-            continue;
+        let format = match input.form {
+            Form::Manifest(format) => format,
+            Form::Whole(..) => {
+                found.push((input.path.clone(), Unfit::Whole));
+                continue;
+            }
         };
         let refused = |problem| Refusal::Document { file: input.path.clone(), problem };
         let parsed = Document::parse(input.bytes, format, limits);

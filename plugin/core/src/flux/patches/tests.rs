@@ -203,3 +203,47 @@ fn only_keys_that_need_no_network_may_stand_beside_regents() {
     });
     assert!(matches!(alone.as_slice(), [(_, Unfit::NotOurs { .. })]), "{alone:?}");
 }
+
+#[test]
+fn a_file_that_is_encrypted_as_a_whole_is_none_that_the_controller_opens() {
+    let bootstrap = "apiVersion: regent.dev/v1alpha1\nkind: Bootstrap\nname: prod\nepoch: 1\n";
+    let bootstrap = Bootstrap::parse(&FilePath::parse("regent.yaml").unwrap(), bootstrap.as_bytes()).unwrap();
+    let mut files = Files::default();
+    assert!(files.insert(FilePath::parse("db.yaml.age").unwrap(), Content::Bytes(b"age-encryption.org/v1\n".to_vec())));
+    let app = ObjectName::parse("team/app").unwrap();
+    let found = unfit(&files, &bootstrap, &[&app], ENDPOINT, &Limits::default()).unwrap();
+    assert_eq!(found, [(FilePath::parse("db.yaml.age").unwrap(), Unfit::Whole)]);
+}
+
+/// A generator's input and a patch file are decrypted before any annotation is there.
+#[test]
+fn what_is_no_document_of_its_own_is_not_reached_by_the_patch() {
+    use crate::flux::reach::{Generated, Input, InputForm, Patched, Place};
+    let file = FilePath::parse("more.env").unwrap();
+    let generated = |is_encrypted| Generated {
+        file: FilePath::parse("kustomization.yaml").unwrap(),
+        line: 1,
+        index: 0,
+        name: "more".to_owned(),
+        namespace: None,
+        kind: "Opaque".to_owned(),
+        place: Place::default(),
+        has_hash: true,
+        has_literals: false,
+        inputs: vec![Input { file: file.clone(), form: InputForm::Envs, is_encrypted, format: Format::Dotenv }],
+    };
+    let refused = |reach: &Reach| reaches(reach).map_err(|refusal| refusal.to_string());
+    assert_eq!(refused(&Reach { generators: vec![generated(false)], ..Reach::default() }), Ok(()));
+    let said = refused(&Reach { generators: vec![generated(true)], ..Reach::default() }).unwrap_err();
+    assert!(said.contains("more.env") && said.contains("secretGenerator"), "{said}");
+    let target = crate::emit::Identity {
+        api_version: "v1".to_owned(),
+        kind: "Secret".to_owned(),
+        namespace: None,
+        name: "db".to_owned(),
+    };
+    let (file, target_file) = (FilePath::parse("patch.yaml").unwrap(), FilePath::parse("db.yaml").unwrap());
+    let patched = Patched { file, target_file, target, place: Place::default() };
+    let said = refused(&Reach { patches: vec![patched], ..Reach::default() }).unwrap_err();
+    assert!(said.contains("patch.yaml"), "{said}");
+}
