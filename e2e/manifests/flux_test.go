@@ -24,6 +24,8 @@ const (
 	// kustomize-controller as its own repository deploys it, with the NetworkPolicy of Flux's install, and that with
 	// manifests/flux/controller.
 	fluxStockFile, fluxControllerFile = "flux-stock.yaml", "flux-controller.yaml"
+	// manifests/flux/example with manifests/flux/without-artifacts over it.
+	fluxWithoutArtifactsFile = "flux-without-artifacts.yaml"
 	// manifests/flux/kustomizations.
 	fluxKustomizationsFile = "flux-kustomizations.yaml"
 )
@@ -72,6 +74,34 @@ func TestNothingOfFluxsRegentIsPrunedButItsConfiguration(t *testing.T) {
 		if kept := untyped(t, document).GetAnnotations()["kustomize.toolkit.fluxcd.io/prune"] == "disabled"; !kept && id != "ConfigMap/regent" {
 			t.Error(id)
 		}
+	}
+}
+
+// The component allows the example's Kustomization its own repository, and takes away what regent needs to publish. Nothing else of
+// the example changes.
+func TestWithoutArtifactsTheKustomizationIsAllowedItsRepositoryByName(t *testing.T) {
+	with, without := documents(t, fluxFile), documents(t, fluxWithoutArtifactsFile)
+	accepted(t, fluxWithoutArtifactsFile)
+	var changed []string
+	for id, document := range without {
+		if !bytes.Equal(document, with[id]) {
+			changed = append(changed, id)
+		}
+	}
+	slices.Sort(changed)
+	if wanted := []string{"Role/regent", "ValidatingAdmissionPolicy/regent-flux-source"}; !slices.Equal(changed, wanted) || len(with) != len(without) {
+		t.Fatalf("%v changed", changed)
+	}
+	for _, rule := range rulesOf(t, without["Role/regent"]) {
+		if slices.Contains(rule.APIGroups, "source.toolkit.fluxcd.io") {
+			t.Errorf("it may still %v", rule)
+		}
+	}
+	application := fluxConfiguration(t).Flux.Applications[0]
+	policy := decoded[*admissionregistration.ValidatingAdmissionPolicy](t, fluxWithoutArtifactsFile, "ValidatingAdmissionPolicy/regent-flux-source")
+	wanted := "{'" + application.Kustomization + "': '" + application.Source.GitRepository + "'}"
+	if variable := policy.Spec.Variables[3]; variable.Name != "repositories" || variable.Expression != wanted {
+		t.Errorf("%s: %s", variable.Name, variable.Expression)
 	}
 }
 

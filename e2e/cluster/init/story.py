@@ -41,6 +41,7 @@ def story(stage):
     words(place)
     rights(place)
     argocd(place)
+    flux(place)
     created(place)
     moved(place)
     crashed(place)
@@ -235,6 +236,35 @@ def argocd(place):
         else:
             place.done("--dry-run", "--config", config)
         cluster.delete("Application", "hydrated", NAMESPACE).ok()
+
+
+def flux(place):
+    """kustomize-controller writes as an account of the Kustomization's own namespace where its flag says so. Its Deployment shows
+    the flag; where it does not, the person is told, and says it."""
+    cluster = place.cluster
+    thing = {"apiVersion": "kustomize.toolkit.fluxcd.io/v1", "kind": "Kustomization", "metadata": {"name": "plain", "namespace": "tenant"},
+             "spec": {}}
+    dry = lambda *words: done(place.stage, *place.words("--dry-run", *words))  # noqa: E731
+    door = "system:serviceaccount:tenant:flux\n"
+    said = dry()
+    assert "--default-service-account" not in said.err, "nothing hangs on it yet"
+    cluster.create(thing).ok()
+    said = dry()
+    assert "there is no Deployment flux-system/kustomize-controller" in said.err and "`--default-service-account NAME`" in said.err, said.err
+    said = dry("--default-service-account", "flux")
+    assert door in said.out and not said.err.count("is not known"), said
+    cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "flux-system"}}).ok()
+    for flag, found in (("--log-level=info", False), ("--default-service-account=flux", True)):
+        labels = {"app": "kustomize-controller"}
+        cluster.create({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "kustomize-controller", "namespace": "flux-system"},
+                        "spec": {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": {
+                            "containers": [{"name": "manager", "image": "kustomize-controller", "args": ["--watch-all-namespaces", flag]}]}}}}).ok()
+        said = dry()
+        assert (door in said.out) == found and "is not known" not in said.err, (flag, said)
+        # Whoever names an account is impersonated as that one.
+        assert "system:serviceaccount:tenant:reconciler\n" in said.out, said.out
+        cluster.delete("Deployment", "kustomize-controller", "flux-system").ok()
+    cluster.delete("Kustomization", "plain", "tenant").ok()
 
 
 def created(place):

@@ -251,7 +251,11 @@ def kustomizations(flux, regent, tenant):
                 (kustomization("app", {"kind": "OCIRepository", "name": "app"}, TOKEN), ("not OCIRepository app",)),
                 (kustomization("app", external("theirs"), TOKEN), ("not ExternalArtifact theirs",)),
                 (kustomization("web", external("app"), TOKEN), ("ExternalArtifact web", "not ExternalArtifact app")),
-                (kustomization("app", external(namespace="other"), TOKEN), ("of its own namespace",))):
+                (kustomization("app", external(namespace="other"), TOKEN), ("of its own namespace",)),
+                (undecrypted("decrypt"), ("ciphertext would become the live value",)),
+                (undecrypted("decrypt", "ssa"), ("all three belong into one patch",)),
+                (undecrypted("decrypt", "prune"), ("all three belong into one patch",)),
+                (undecrypted("decrypt", operations=True), ("all three belong into one patch",))):
             assert says(cluster.create(thing, **them), SOURCE, *words), (who, thing)
         until(f"{DECRYPTION} is in force", lambda them=them: says(
             cluster.create(kustomization("app", external()), **them), DECRYPTION, "app has no spec.decryption"))
@@ -260,7 +264,10 @@ def kustomizations(flux, regent, tenant):
                 kustomization("app", external(namespace=""), TOKEN),
                 kustomization("app", git(), age), kustomization("app", git()), kustomization("app", external("theirs")),
                 # Without regent's token it gets no data key; that is not for a policy.
-                kustomization("app", external(), age)):
+                kustomization("app", external(), age),
+                undecrypted("decrypt", "ssa", "prune"), undecrypted("prune"), undecrypted(),
+                # Whoever decrypts what nobody else does is no business of regent's.
+                undecrypted("decrypt", decryption=age)):
             done(cluster.create(thing, **them))
     other_names(cluster)
     # Nothing of regent is there.
@@ -281,6 +288,16 @@ def kustomizations(flux, regent, tenant):
     assert app["metadata"]["finalizers"], "the controller's own writes pass"
     assert says(cluster.patch("Kustomization", "app", "app", {"spec": {"sourceRef": git()}}, user=tenant), SOURCE, "GitRepository")
     assert says(cluster.patch("Kustomization", "app", "app", {"spec": {"decryption": None}}, user=tenant), DECRYPTION)
+
+
+def undecrypted(*annotations, decryption=TOKEN, operations=False):
+    """One whose patch puts these on its Secrets."""
+    keys = {f"kustomize.toolkit.fluxcd.io/{key}": "Ignore" if key == "ssa" else "disabled" for key in annotations}
+    merge = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "any", "annotations": keys}}
+    each = [{"op": "add", "path": f"/metadata/annotations/{key.replace('/', '~1')}", "value": value} for key, value in keys.items()]
+    thing = kustomization("app", external(), decryption)
+    thing["spec"]["patches"] = [{"target": {"kind": "Secret"}, "patch": json.dumps(each if operations else merge)}]
+    return thing
 
 
 def other_names(cluster):

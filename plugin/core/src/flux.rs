@@ -7,6 +7,7 @@
 //! artifact   a tree -> the same tree; each encrypted document opened, judged, and encrypted to regent alone, or a stub
 //! reached    of a root what the Kustomization makes of it: which files become objects, and where
 //! bound      whom a wrapped data key is for: authority, epoch, namespace, Kustomization
+//! patches    what does all this without an artifact: the entry of `spec.patches` that lets go, and what it does not reach
 //! release    a request for a data key -> leave to unwrap it, or one plain sentence
 //! observed   a Kustomization and its artifact, as they say of themselves
 //! begin      those -> what stands in the way of a handover
@@ -18,6 +19,7 @@ pub mod begin;
 pub mod bound;
 pub mod name_hash;
 pub mod observed;
+pub mod patches;
 pub mod reach;
 pub mod reached;
 pub mod release;

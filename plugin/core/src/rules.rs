@@ -20,7 +20,7 @@ use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use flux::{Flux, FluxApplication, FluxSource, Voucher};
+pub use flux::{Delivery, Flux, FluxApplication, FluxArtifact, FluxSource, Voucher};
 
 mod flux;
 

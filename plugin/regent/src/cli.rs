@@ -32,7 +32,8 @@ pub(crate) struct Cli {
     /// When to use colours.
     ///
     /// `auto`: on a terminal, unless `NO_COLOR` is set.
-    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value = "auto")]
+    // Behind the options of every command, however many one has.
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value = "auto", display_order = 900)]
     pub(crate) color: ColorArg,
 }
 
@@ -457,6 +458,11 @@ pub(crate) struct InitArgs {
     /// Secrets to all of them.
     #[arg(long = "door", value_name = "USER", help_heading = "Cluster")]
     pub(crate) doors: Vec<String>,
+    /// What kustomize-controller has as `--default-service-account`, where its Deployment does not show it.
+    ///
+    /// It writes as this account of the Kustomization's own namespace, wherever a Kustomization names none.
+    #[arg(long, value_name = "NAME", help_heading = "Cluster")]
+    pub(crate) default_service_account: Option<String>,
     /// The account that a front door reads the authority with (repeatable); by default Argo CD's repo-server's.
     #[arg(long = "reader", value_name = "USER", help_heading = "Cluster")]
     pub(crate) readers: Vec<String>,

@@ -25,6 +25,13 @@ pub struct Recipient {
     pub(crate) enc: String,
 }
 
+impl Recipient {
+    /// The data key as it is wrapped for this one (`enc`), unopened.
+    pub fn wrapped(&self) -> &str {
+        &self.enc
+    }
+}
+
 /// Kinds of recipient, by the field of the `sops` block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecipientKind {

@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 
 use super::observed::{Configured, Holds, Kustomization, Published, Ready, SourceRef, short};
+use super::patches;
 use super::settle::{Facts, Stop, Why, stops};
 use crate::name::ObjectName;
+use crate::rules::Delivery;
 
 /// What one Kustomization is in the way with.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,6 +21,9 @@ pub enum Obstacle {
         /// Which.
         artifact: SourceRef,
     },
+    /// Without an artifact, it has the patch already that lets go.
+    #[error("its `spec.patches` let go already, so it does not apply what Git has: they may once Vault rules")]
+    LetsGo,
     /// The newest revision could not be built.
     #[error("its artifact is behind the repository: {0}")]
     Behind(String),
@@ -77,6 +82,22 @@ impl Configured<'_> {
             let (found_there, expected) = (kustomization.token_secret.clone(), expected.clone());
             found.push(Obstacle::OtherToken { found: found_there, expected });
         }
+        match &self.application.delivery {
+            Delivery::Artifact(_) => found.extend(self.of_artifact(kustomization)),
+            Delivery::Patches(_) if patches::let_go(&kustomization.patches, &self.application.authority) => {
+                found.push(Obstacle::LetsGo);
+            }
+            Delivery::Patches(_) => {}
+        }
+        match &kustomization.ready {
+            Ready::Yes if !kustomization.is_busy() => {}
+            Ready::Yes | Ready::Unknown => found.push(Obstacle::NotReady { reason: None }),
+            Ready::No(reason) => found.push(Obstacle::NotReady { reason: Some(reason.clone()) }),
+        }
+        found
+    }
+
+    fn of_artifact(&self, kustomization: &Kustomization) -> Vec<Obstacle> {
         let none = Published::default();
         let Published { revision, origin: _, refusal } = self.artifact.unwrap_or(&none);
         let revision = revision.as_ref().filter(|revision| match Holds::of(revision) {
@@ -85,18 +106,12 @@ impl Configured<'_> {
             Holds::Stubs | Holds::Other => false,
         });
         let Some(published) = revision else {
-            found.push(Obstacle::NoArtifact { artifact: SourceRef::artifact_of(self.application) });
-            return found;
+            return vec![Obstacle::NoArtifact { artifact: SourceRef::of(self.application) }];
         };
-        found.extend(refusal.clone().map(Obstacle::Behind));
+        let mut found: Vec<Obstacle> = refusal.clone().map(Obstacle::Behind).into_iter().collect();
         if kustomization.applied.as_ref() != Some(published) {
             let (name, applied) = (kustomization.name.clone(), kustomization.applied.clone());
             found.push(Obstacle::NotApplied { name, applied, published: published.clone() });
-        }
-        match &kustomization.ready {
-            Ready::Yes if !kustomization.is_busy() => {}
-            Ready::Yes | Ready::Unknown => found.push(Obstacle::NotReady { reason: None }),
-            Ready::No(reason) => found.push(Obstacle::NotReady { reason: Some(reason.clone()) }),
         }
         found
     }

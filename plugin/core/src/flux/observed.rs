@@ -8,8 +8,9 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::evidence::ListedDocument;
+use crate::flux::reach::InlinePatch;
 use crate::name::{ObjectName, SecretName};
-use crate::rules::FluxApplication;
+use crate::rules::{Delivery, FluxApplication};
 
 /// A Kustomization as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub struct Kustomization {
     pub observed: i64,
     /// `spec.sourceRef`.
     pub source: SourceRef,
+    /// `spec.patches`.
+    pub patches: Vec<InlinePatch>,
     /// `spec.decryption.secretRef.name`.
     pub token_secret: Option<String>,
     /// `spec.serviceAccountName`.
@@ -79,6 +82,8 @@ pub struct Built {
     pub revision: String,
     /// The revision of the repository that it was made of.
     pub origin: Option<String>,
+    /// Whether it ended before anything was applied.
+    pub is_unbuilt: bool,
 }
 
 /// An entry of `status.inventory`.
@@ -159,12 +164,6 @@ impl Kustomization {
         }
     }
 
-    /// The newest build of ciphertext that it tried, by the revision of the repository.
-    pub fn last_bootstrap_origin(&self) -> Option<&str> {
-        let built = self.history.iter().find(|built| Holds::of(&built.revision) == Holds::Bootstrap)?;
-        built.origin.as_deref()
-    }
-
     /// The listed documents that it counts as its own.
     pub fn tracks(&self, listed: &[ListedDocument]) -> Vec<SecretName> {
         let is_its = |document: &&ListedDocument| {
@@ -178,18 +177,55 @@ impl Kustomization {
     }
 }
 
-impl SourceRef {
-    /// The artifact that regent publishes for an entry of the operator's file.
-    pub fn artifact_of(application: &FluxApplication) -> Self {
-        Self {
-            kind: EXTERNAL_ARTIFACT.to_owned(),
-            namespace: application.kustomization.namespace().to_string(),
-            name: application.artifact.clone(),
+impl Configured<'_> {
+    /// The revisions of the repository that are in use: published, and applied.
+    pub fn in_use(&self) -> impl Iterator<Item = &str> {
+        let applied = self.kustomization.and_then(|it| match &self.application.delivery {
+            Delivery::Artifact(_) => it.origin.as_deref(),
+            Delivery::Patches(_) => it.applied.as_deref(),
+        });
+        let published = self.artifact.and_then(|artifact| artifact.origin.as_deref());
+        [published, applied].into_iter().flatten()
+    }
+
+    /// The revisions of the repository of which it may have applied values last. An artifact's own revision tells which held
+    /// some. Without one a build with the patch cannot be told from one before it, so all are named since the commit that was
+    /// `handed_over`; where the history does not reach that far, the newest with the patch and the one before it.
+    pub fn last_values(&self, handed_over: &str) -> Vec<&str> {
+        let history = self.kustomization.map(|it| &*it.history).unwrap_or_default();
+        match &self.application.delivery {
+            Delivery::Artifact(_) => {
+                let built = history.iter().find(|built| Holds::of(&built.revision) == Holds::Bootstrap);
+                built.and_then(|built| built.origin.as_deref()).into_iter().collect()
+            }
+            Delivery::Patches(_) => {
+                let built = history.iter().filter(|built| !built.is_unbuilt);
+                let mut revisions: Vec<&str> = built.map(|built| &*built.revision).collect();
+                let known = revisions.iter().position(|revision| commit_of(revision) == Some(handed_over));
+                revisions.truncate(known.map_or(2, |at| at + 1));
+                revisions
+            }
         }
     }
 }
 
-const EXTERNAL_ARTIFACT: &str = "ExternalArtifact";
+impl SourceRef {
+    /// What an entry of the operator's file takes its tree from.
+    pub fn of(application: &FluxApplication) -> Self {
+        let (kind, namespace, name) = match &application.delivery {
+            Delivery::Artifact(artifact) => {
+                ("ExternalArtifact", application.kustomization.namespace(), &*artifact.name)
+            }
+            Delivery::Patches(repository) => ("GitRepository", repository.namespace(), repository.name()),
+        };
+        Self { kind: kind.to_owned(), namespace: namespace.to_string(), name: name.to_owned() }
+    }
+
+    /// The artifact that regent publishes for it, where it does.
+    pub fn artifact_of(application: &FluxApplication) -> Option<Self> {
+        application.delivery.artifact().map(|_| Self::of(application))
+    }
+}
 
 impl Holds {
     /// By the word before the `@`.
@@ -212,7 +248,7 @@ impl<'a> Scope<'a> {
         let one = |&application: &&'a FluxApplication| Configured {
             application,
             kustomization: kustomizations.iter().find(|it| it.name == application.kustomization),
-            artifact: artifacts.get(&SourceRef::artifact_of(application)),
+            artifact: SourceRef::artifact_of(application).and_then(|artifact| artifacts.get(&artifact)),
         };
         self.applications.iter().map(one).collect()
     }
@@ -220,7 +256,9 @@ impl<'a> Scope<'a> {
     /// Those that are not in the file and take one of its artifacts all the same, or count a listed document as theirs.
     pub fn others(&self, kustomizations: &'a [Kustomization]) -> Vec<(&'a Kustomization, Vec<SecretName>)> {
         let is_configured = |it: &Kustomization| self.applications.iter().any(|one| one.kustomization == it.name);
-        let takes = |it: &Kustomization| self.applications.iter().any(|one| SourceRef::artifact_of(one) == it.source);
+        let takes = |it: &Kustomization| {
+            self.applications.iter().filter_map(|one| SourceRef::artifact_of(one)).any(|artifact| artifact == it.source)
+        };
         let others = kustomizations.iter().filter(|it| !is_configured(it));
         let found = others.map(|it| (it, it.tracks(self.listed)));
         found.filter(|(it, tracked)| !tracked.is_empty() || takes(it)).collect()

@@ -7,6 +7,8 @@
 //! not yet, and at rest                                                            [`Next::Ask`]
 //! not yet, and at work: it may wait for health with the revision before           [`Next::Wait`]
 //! ```
+//! One without an artifact has let go when it is ready, and at rest, with the patch that lets go ([`patches`]).
+//!
 //! From the moment a witness says vault no data key is released, and the next artifact holds stubs. So a revision
 //! `handover@..` is younger than the witness. What is left is a build that has its keys already: the controller says
 //! that it reconciles before it fetches, works on one build of a Kustomization at a time, and names the revision only
@@ -17,7 +19,9 @@ use std::fmt;
 use std::time::Duration;
 
 use super::observed::{Configured, Holds, Kustomization, Published, Ready, Scope, SourceRef, short};
-use crate::name::{ObjectName, SecretName};
+use super::patches;
+use crate::name::{AuthorityName, ObjectName, SecretName};
+use crate::rules::Delivery;
 use crate::settle::Quiet;
 
 /// Everything that the next step is a function of.
@@ -86,6 +90,9 @@ pub enum Lack {
         /// What regent says there.
         refusal: Option<String>,
     },
+    /// Without an artifact, it would still decrypt.
+    #[error("its `spec.patches` do not end with what lets go; commit as their last entry `- {}`", patches::entry(.0))]
+    NoPatch(AuthorityName),
     /// It is at work.
     #[error("it reconciles{} (with an older revision it may wait for health for {} s)", with(revision.as_ref()), most.as_secs())]
     Reconciling {
@@ -195,18 +202,41 @@ impl Configured<'_> {
     /// Why only a person goes on with it.
     pub fn stop(&self) -> Option<Why> {
         let Some(kustomization) = self.kustomization else { return Some(Why::Missing) };
-        let expected = SourceRef::artifact_of(self.application);
+        let expected = SourceRef::of(self.application);
         if kustomization.source != expected {
             return Some(Why::OtherSource { found: kustomization.source.clone(), expected });
         }
         kustomization.is_suspended.then(|| Why::Suspended(kustomization.name.clone()))
     }
 
-    /// What it lacks until it holds nothing but stubs. For one that [`stops`](Self::stop), nothing is said.
+    /// What it lacks until no value of Git can come of it. For one that [`stops`](Self::stop), nothing is said.
     pub fn lacks(&self) -> Vec<Lack> {
         let Some(kustomization) = self.kustomization else { return Vec::new() };
+        match &self.application.delivery {
+            Delivery::Artifact(_) => self.lacks_of_stubs(kustomization),
+            Delivery::Patches(_) => self.lacks_of_patch(kustomization),
+        }
+    }
+
+    /// It has let go when it was built with the patch that its spec has. Since no data key is released any more, a build is
+    /// over well only where nothing was decrypted.
+    fn lacks_of_patch(&self, kustomization: &Kustomization) -> Vec<Lack> {
+        if !patches::let_go(&kustomization.patches, &self.application.authority) {
+            return vec![Lack::NoPatch(self.application.authority.clone())];
+        }
+        let Kustomization { applied, attempted, .. } = kustomization;
+        match &kustomization.ready {
+            Ready::No(reason) => vec![Lack::NotReady { reason: reason.clone() }],
+            Ready::Yes | Ready::Unknown if kustomization.is_busy() || applied.is_none() || applied != attempted => {
+                vec![Lack::Reconciling { revision: attempted.clone(), most: kustomization.health_wait() }]
+            }
+            Ready::Yes | Ready::Unknown => Vec::new(),
+        }
+    }
+
+    fn lacks_of_stubs(&self, kustomization: &Kustomization) -> Vec<Lack> {
         let Some(wanted) = self.artifact.and_then(|artifact| artifact.revision.as_ref()) else {
-            return vec![Lack::NoArtifact { artifact: SourceRef::artifact_of(self.application) }];
+            return vec![Lack::NoArtifact { artifact: SourceRef::of(self.application) }];
         };
         match Holds::of(wanted) {
             Holds::Stubs => {}
@@ -238,7 +268,7 @@ impl Lacking {
     fn is_asked_for(&self) -> bool {
         let helps = |lack: &Lack| match lack {
             Lack::NotApplied { .. } | Lack::NotReady { .. } => true,
-            Lack::NoArtifact { .. } | Lack::NoStubs { .. } | Lack::Reconciling { .. } => false,
+            Lack::NoArtifact { .. } | Lack::NoStubs { .. } | Lack::NoPatch(_) | Lack::Reconciling { .. } => false,
         };
         !self.lacks.is_empty() && self.lacks.iter().all(helps)
     }

@@ -17,7 +17,8 @@ pub struct Flux {
     /// address makes new artifacts. Over a unix socket the address is never connected to, and stays what it is.
     #[serde(deserialize_with = "endpoint")]
     pub endpoint: String,
-    /// Where it fetches artifacts: `http://host:port` or `https://host:port`. It sends no credentials there.
+    /// Where it fetches artifacts: `http://host:port` or `https://host:port`. It sends no credentials there. Not needed
+    /// where nobody gets one.
     #[serde(deserialize_with = "artifacts")]
     pub artifacts: String,
     /// The namespace of Flux' own controllers.
@@ -28,7 +29,7 @@ pub struct Flux {
     pub applications: Vec<FluxApplication>,
 }
 
-/// A Kustomization that gets its tree from regent.
+/// A Kustomization whose documents regent decrypts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "Written")]
 pub struct FluxApplication {
@@ -36,15 +37,32 @@ pub struct FluxApplication {
     pub authority: AuthorityName,
     /// The Kustomization. Its name is the name of the key that its documents are encrypted to.
     pub kustomization: ObjectName,
-    /// The name of its `ExternalArtifact`, in the namespace of the Kustomization.
-    pub artifact: String,
+    /// What it takes its tree from, and so how it lets go.
+    pub delivery: Delivery,
+    /// The Secret with the token by which the Kustomization asks for data keys, in the same namespace; `None` where
+    /// it asks as a service account.
+    pub token_secret: Option<String>,
+}
+
+/// What a Kustomization takes its tree from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Delivery {
+    /// An artifact that regent builds. It lets go by stubs.
+    Artifact(FluxArtifact),
+    /// This `GitRepository` itself, whose documents a person encrypts to regent: for a cluster without
+    /// `ExternalArtifact`. It lets go by an entry of `spec.patches` ([`patches`](crate::flux::patches)).
+    Patches(ObjectName),
+}
+
+/// An `ExternalArtifact`, and what it is built from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FluxArtifact {
+    /// Its name, in the namespace of the Kustomization.
+    pub name: String,
     /// Where the tree comes from.
     pub source: FluxSource,
     /// Who has to vouch for a commit before an artifact is built from it.
     pub voucher: Voucher,
-    /// The Secret with the token by which the Kustomization asks for data keys, in the same namespace; `None` where
-    /// it asks as a service account.
-    pub token_secret: Option<String>,
 }
 
 /// Where a tree comes from.
@@ -78,8 +96,10 @@ impl Flux {
         if self.applications.is_empty() {
             return Ok(());
         }
-        for (key, address) in [("endpoint", &self.endpoint), ("artifacts", &self.artifacts)] {
-            if address.is_empty() {
+        let is_built = self.applications.iter().any(|application| application.delivery.artifact().is_some());
+        for (key, address, is_needed) in [("endpoint", &self.endpoint, true), ("artifacts", &self.artifacts, is_built)]
+        {
+            if is_needed && address.is_empty() {
                 return Err(format!("flux: expects `{key}`"));
             }
         }
@@ -92,9 +112,17 @@ impl Flux {
             if before.clone().any(|other| other.kustomization == application.kustomization) {
                 return Err(format!("{}: another entry has the same", at("kustomization")));
             }
-            let artifact = |of: &FluxApplication| (of.kustomization.namespace().clone(), of.artifact.clone());
-            if before.clone().any(|other| artifact(other) == artifact(application)) {
+            let artifact = |of: &FluxApplication| {
+                Some((of.kustomization.namespace().clone(), of.delivery.artifact()?.name.clone()))
+            };
+            if artifact(application).is_some() && before.clone().any(|other| artifact(other) == artifact(application)) {
                 return Err(format!("{}: another entry has the same in its namespace", at("artifact")));
+            }
+            // Which of two ways a document of the root lets go would not be told by its file.
+            let is_patched = |of: &FluxApplication| of.delivery.artifact().is_none();
+            let mut of_authority = before.clone().filter(|other| other.authority == application.authority);
+            if of_authority.any(|other| is_patched(other) != is_patched(application)) {
+                return Err(format!("{}: another entry of the authority has another", at("delivery")));
             }
             // A token is one authority's, and a Secret holds one.
             let token = |of: &FluxApplication| Some((of.kustomization.namespace().clone(), of.token_secret.clone()?));
@@ -102,11 +130,22 @@ impl Flux {
             if token(application).is_some() && before.filter(is_other).any(|other| token(other) == token(application)) {
                 return Err(format!("{}: another authority has the same in its namespace", at("tokenSecret")));
             }
-            if application.source == FluxSource::Watch && !watched.contains(&&application.authority) {
+            let source = application.delivery.artifact().map(|artifact| &artifact.source);
+            if source == Some(&FluxSource::Watch) && !watched.contains(&&application.authority) {
                 return Err(format!("{}: expects an entry of `watch` for the authority", at("source")));
             }
         }
         Ok(())
+    }
+}
+
+impl Delivery {
+    /// The artifact, where it is one.
+    pub fn artifact(&self) -> Option<&FluxArtifact> {
+        match self {
+            Self::Artifact(artifact) => Some(artifact),
+            Self::Patches(_) => None,
+        }
     }
 }
 
@@ -115,11 +154,21 @@ impl Flux {
 struct Written {
     authority: AuthorityName,
     kustomization: ObjectName,
+    #[serde(default)]
+    delivery: WrittenDelivery,
     artifact: Option<Name>,
     source: WrittenSource,
     token_secret: Option<Name>,
     #[serde(default)]
     service_account: bool,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "`artifact` or `patches`")]
+enum WrittenDelivery {
+    #[default]
+    Artifact,
+    Patches,
 }
 
 #[derive(Deserialize)]
@@ -138,7 +187,7 @@ impl TryFrom<Written> for FluxApplication {
     type Error = &'static str;
 
     fn try_from(written: Written) -> Result<Self, &'static str> {
-        let Written { authority, kustomization, artifact, source, token_secret, service_account } = written;
+        let Written { authority, kustomization, delivery, artifact, source, token_secret, service_account } = written;
         let WrittenSource { git_repository, verified, watch, signers } = source;
         let (source, voucher) = match (git_repository, watch, signers) {
             (Some(_), true, _) | (None, false, _) => return Err("`source` expects `gitRepository` or `watch: true`"),
@@ -158,8 +207,28 @@ impl TryFrom<Written> for FluxApplication {
             (Some(Name(name)), false) => Some(name),
             (None, false) => Some(TOKEN_SECRET.to_owned()),
         };
-        let artifact = artifact.map_or_else(|| kustomization.name().to_owned(), |Name(name)| name);
-        Ok(Self { authority, kustomization, artifact, source, voucher, token_secret })
+        if matches!(delivery, WrittenDelivery::Patches) && token_secret.is_none() {
+            return Err("`delivery: patches` expects a `tokenSecret`: who encrypts to regent needs the token, too");
+        }
+        let delivery = match (delivery, artifact, source, voucher) {
+            (WrittenDelivery::Artifact, name, source, voucher) => {
+                let name = name.map_or_else(|| kustomization.name().to_owned(), |Name(name)| name);
+                Delivery::Artifact(FluxArtifact { name, source, voucher })
+            }
+            (WrittenDelivery::Patches, None, FluxSource::GitRepository(repository), Voucher::Nobody) => {
+                Delivery::Patches(repository)
+            }
+            (WrittenDelivery::Patches, Some(_), _, _) => return Err("`delivery: patches` has no `artifact`"),
+            (WrittenDelivery::Patches, None, FluxSource::Watch, _) => {
+                return Err("`delivery: patches` expects `gitRepository`: the Kustomization takes it itself");
+            }
+            (WrittenDelivery::Patches, None, FluxSource::GitRepository(_), _) => {
+                return Err(
+                    "`verified` is for an artifact; without one the `GitRepository` alone decides what it offers",
+                );
+            }
+        };
+        Ok(Self { authority, kustomization, delivery, token_secret })
     }
 }
 

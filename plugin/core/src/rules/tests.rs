@@ -165,10 +165,11 @@ fn an_entry_of_flux_needs_no_more_than_what_cannot_be_known() {
     let entry = "{ authority: prod, kustomization: team/app, source: { gitRepository: flux-system/infra } }";
     let flux = flux(&format!("{{ {FLUX}, applications: [{entry}] }}")).unwrap();
     let [application] = flux.applications.as_slice() else { panic!("one entry") };
-    assert_eq!((flux.namespace(), application.artifact.as_str()), ("flux-system", "app"));
+    assert_eq!(flux.namespace(), "flux-system");
     assert_eq!(application.token_secret.as_deref(), Some("regent-token"));
-    let infra = ObjectName::parse("flux-system/infra").unwrap();
-    assert_eq!(application.source, FluxSource::GitRepository(infra));
+    let source = FluxSource::GitRepository(ObjectName::parse("flux-system/infra").unwrap());
+    let artifact = FluxArtifact { name: "app".to_owned(), source, voucher: Voucher::Nobody };
+    assert_eq!(application.delivery, Delivery::Artifact(artifact));
 }
 
 #[test]
@@ -208,6 +209,31 @@ fn an_entry_of_flux_that_cannot_work_is_refused_by_its_key() {
         let problem = flux(&section).expect_err(&section).to_string();
         assert!(problem.contains(said), "{section}: {problem}");
     }
+}
+
+#[test]
+fn a_kustomization_without_an_artifact_takes_its_repository_itself() {
+    const ENDPOINT: &str = "endpoint: 'https://regent.flux-system.svc:8200'";
+    let entry = |of: &str, rest: &str| format!("{{ authority: prod, kustomization: team/{of}, {rest} }}");
+    let patches = |rest: &str| entry("app", &format!("delivery: patches, {rest}"));
+    // Nobody fetches an artifact, so there is no address of one.
+    let alone = |entry: String| flux(&format!("{{ {ENDPOINT}, applications: [{entry}] }}"));
+    let section = alone(patches("source: { gitRepository: a/b }")).unwrap();
+    assert_eq!(section.applications[0].delivery, Delivery::Patches(ObjectName::parse("a/b").unwrap()));
+    for (entry, said) in [
+        (entry("app", "source: { gitRepository: a/b }"), "`artifacts`"),
+        (patches("source: { gitRepository: a/b }, artifact: app"), "has no `artifact`"),
+        (patches("source: { watch: true }"), "expects `gitRepository`"),
+        (patches("source: { gitRepository: a/b }, serviceAccount: true"), "expects a `tokenSecret`"),
+        (patches("source: { gitRepository: a/b, verified: true }"), "`verified`"),
+        (entry("app", "delivery: patch, source: { gitRepository: a/b }"), "delivery"),
+    ] {
+        let problem = alone(entry.clone()).expect_err(&entry).to_string();
+        assert!(problem.contains(said), "{entry}: {problem}");
+    }
+    let both = [patches("source: { gitRepository: a/b }"), entry("web", "source: { gitRepository: a/b }")].join(", ");
+    let problem = flux(&format!("{{ {FLUX}, applications: [{both}] }}")).expect_err("two ways").to_string();
+    assert!(problem.contains("[1].delivery"), "{problem}");
 }
 
 /// A token is one authority's, and the Secret has one key for it.
@@ -252,7 +278,8 @@ fn who_vouches_for_a_commit_is_said_at_its_source() {
         let watch = "watch: [{ repo: /srv/infra.git, revision: main, authority: prod }]";
         let entry = format!("{{ authority: prod, kustomization: team/app, source: {{ {source} }} }}");
         let config = parse(&format!("{HEADER}{rule}\n{watch}\nflux: {{ {FLUX}, applications: [{entry}] }}\n"));
-        config.map(|config| config.flux.applications[0].voucher.clone()).map_err(|refused| refused.to_string())
+        let voucher = |config: RegentConfig| config.flux.applications[0].delivery.artifact().unwrap().voucher.clone();
+        config.map(voucher).map_err(|refused| refused.to_string())
     };
     assert_eq!(voucher("gitRepository: a/b"), Ok(Voucher::Nobody));
     assert_eq!(voucher("gitRepository: a/b, verified: false"), Ok(Voucher::Nobody));

@@ -10,7 +10,7 @@ use std::time::Duration;
 use regent_core::flux::observed::{Kustomization, Published, Ready, Scope, SourceRef};
 use regent_core::flux::settle::{Facts, Next, next};
 use regent_core::name::{AuthorityName, ObjectName};
-use regent_core::rules::{FluxApplication, FluxSource, Voucher};
+use regent_core::rules::{Delivery, FluxApplication, FluxArtifact, FluxSource, Voucher};
 use regent_core::settle::Quiet;
 use stateright::{Model, Property};
 
@@ -167,12 +167,14 @@ impl LettingGo {
         let application = FluxApplication {
             authority: AuthorityName::parse("prod").unwrap(),
             kustomization: name.clone(),
-            artifact: "app".to_owned(),
-            source: FluxSource::Watch,
+            delivery: Delivery::Artifact(FluxArtifact {
+                name: "app".to_owned(),
+                source: FluxSource::Watch,
+                voucher: Voucher::Nobody,
+            }),
             token_secret: None,
-            voucher: Voucher::Nobody,
         };
-        let source = SourceRef::artifact_of(&application);
+        let source = SourceRef::of(&application);
         let text = |revision: Revision| {
             let named = match revision {
                 Revision::Old if self.removed == Some(Rule::Stubs) => "handover@sha256:0a",
@@ -208,6 +210,7 @@ impl LettingGo {
             is_reconciling: ready != Said::Yes,
             history: Vec::new(),
             inventory: Vec::new(),
+            patches: Vec::new(),
         };
         let published = Published { revision: Some(text(world.artifact)), ..Published::default() };
         let (kustomizations, artifacts, skipped) =

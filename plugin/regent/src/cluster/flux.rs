@@ -142,7 +142,7 @@ pub(crate) async fn kustomization(cluster: &Cluster, name: &ObjectName) -> Resul
             name_suffix: text(&spec["nameSuffix"]),
             components: listed(&spec["components"]).iter().filter_map(text).collect(),
             ignore_missing_components: spec["ignoreMissingComponents"].as_bool().unwrap_or_default(),
-            patches: listed(&spec["patches"]).iter().map(patch).collect(),
+            patches: patches(spec),
             common_labels: texts(&spec["commonMetadata"]["labels"]),
             common_annotations: texts(&spec["commonMetadata"]["annotations"]),
         },
@@ -160,6 +160,11 @@ fn listed(value: &Value) -> &[Value] {
 fn texts(value: &Value) -> BTreeMap<String, String> {
     let entries = value.as_object().into_iter().flatten();
     entries.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
+}
+
+/// `spec.patches` of a Kustomization.
+pub(super) fn patches(spec: &Value) -> Vec<InlinePatch> {
+    listed(&spec["patches"]).iter().map(patch).collect()
 }
 
 fn patch(entry: &Value) -> InlinePatch {

@@ -8,7 +8,7 @@ use regent_core::name::ObjectName;
 use regent_core::rules::FluxApplication;
 use serde_json::{Value, json};
 
-use super::flux::{ORIGIN_REVISION, external_artifact_path, kustomization_path};
+use super::flux::{ORIGIN_REVISION, external_artifact_path, kustomization_path, patches};
 use super::{Cluster, ClusterError, discovery};
 
 const API_VERSION: &str = "kustomize.toolkit.fluxcd.io/v1";
@@ -35,7 +35,7 @@ pub(crate) async fn artifacts(
 ) -> Result<BTreeMap<SourceRef, Published>, ClusterError> {
     let mut found = BTreeMap::new();
     for application in applications {
-        let artifact = SourceRef::artifact_of(application);
+        let Some(artifact) = SourceRef::artifact_of(application) else { continue };
         let Ok(name) = ObjectName::parse(&format!("{}/{}", artifact.namespace, artifact.name)) else { continue };
         if let Some(object) = cluster.get(&external_artifact_path(&name)).await? {
             found.insert(artifact, published(&object));
@@ -76,6 +76,7 @@ fn parsed(object: &Value) -> Option<Kustomization> {
             namespace: text(&source["namespace"]).unwrap_or_else(|| namespace.to_owned()),
             name: text(&source["name"]).unwrap_or_default(),
         },
+        patches: patches(spec),
         token_secret: text(&spec["decryption"]["secretRef"]["name"]),
         service_account: text(&spec["serviceAccountName"]),
         is_remote: !spec["kubeConfig"].is_null(),
@@ -107,7 +108,11 @@ fn published(object: &Value) -> Published {
 
 fn built(snapshot: &Value) -> Option<Built> {
     let metadata = &snapshot["metadata"];
-    Some(Built { revision: text(&metadata["revision"])?, origin: text(&metadata["originRevision"]) })
+    Some(Built {
+        revision: text(&metadata["revision"])?,
+        origin: text(&metadata["originRevision"]),
+        is_unbuilt: snapshot["lastReconciledStatus"] == "BuildFailed",
+    })
 }
 
 /// `<namespace>_<name>_<group>_<kind>`, and the version beside it. A name of the API has no `_`; where RBAC has a `:` in one,
@@ -178,7 +183,7 @@ mod tests {
                 "inventory": { "entries": [
                     { "id": "team_db__Secret", "v": "v1" }, { "id": "team_web_apps_Deployment", "v": "v1" },
                     { "id": "_a__b_rbac.authorization.k8s.io_ClusterRole", "v": "v1" } ] },
-                "history": [{ "metadata": { "revision": "bootstrap@sha256:0b", "originRevision": "main@sha1:2" } }],
+                "history": [{ "lastReconciledStatus": "BuildFailed", "metadata": { "revision": "bootstrap@sha256:0b", "originRevision": "main@sha1:2" } }],
             },
         })
     }
@@ -192,7 +197,9 @@ mod tests {
         // Without a namespace of its own the source is beside it; without a timeout the interval less half a minute counts.
         assert_eq!(it.source.to_string(), "ExternalArtifact team/app");
         assert_eq!((it.timeout.as_secs(), it.retry.as_secs()), (3570, 3600));
-        assert_eq!(it.last_bootstrap_origin(), Some("main@sha1:2"));
+        let built =
+            |of: &str| Built { revision: of.to_owned(), origin: Some("main@sha1:2".to_owned()), is_unbuilt: true };
+        assert_eq!(it.history, [built("bootstrap@sha256:0b")]);
         let entries: Vec<(&str, &str)> = it.inventory.iter().map(|it| (it.kind.as_str(), it.name.as_str())).collect();
         let role = ("rbac.authorization.k8s.io/v1/ClusterRole", "a__b");
         assert_eq!(entries, [("Secret", "db"), ("apps/v1/Deployment", "web"), role]);

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use super::metadata;
 
 /// The accounts that Argo CD and Flux write with, as their own manifests name them. Accounts that they impersonate
-/// (`destinationServiceAccounts`, `spec.serviceAccountName`) have to be named as well: the API server sees only those.
+/// (`destinationServiceAccounts`, `spec.serviceAccountName`, `--default-service-account`) have to be named as well: the API
+/// server sees only those.
 pub(crate) const DEFAULT_DOORS: [&str; 4] = [
     "system:serviceaccount:argocd:argocd-application-controller",
     // Resources are deleted and edited through Argo CD's own page by this one.

@@ -1,6 +1,7 @@
 //! `regent init`: the authority, created once and on purpose.
 
 mod cluster;
+mod flux_accounts;
 mod from_vault;
 
 use super::render::place_of;
@@ -86,6 +87,7 @@ fn refuse_cluster_options(args: &InitArgs) -> Result<(), Failure> {
     let options = [
         ("--target-context", args.target_context.is_some()),
         ("--door", !args.doors.is_empty()),
+        ("--default-service-account", args.default_service_account.is_some()),
         ("--reader", !args.readers.is_empty()),
         ("--move", args.moves),
         ("--complete", args.complete),

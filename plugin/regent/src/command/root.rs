@@ -10,13 +10,13 @@ use regent_core::bootstrap::Bootstrap;
 use regent_core::evidence::{AuthorityWitness, Clusters, Evidence, ListedDocument, Reading};
 use regent_core::files::Files;
 use regent_core::flux::reach::{self, Reach};
-use regent_core::flux::reached;
+use regent_core::flux::{patches, reached};
 use regent_core::handover::plan::Plan;
 use regent_core::handover::tree::{Slipped, encrypted_files, slipped_in};
 use regent_core::name::{FilePath, ObjectName};
 use regent_core::render::{Door, Request};
 use regent_core::repository::Repository;
-use regent_core::rules::{FluxApplication, RegentConfig, Rule};
+use regent_core::rules::{Delivery, FluxApplication, RegentConfig, Rule};
 use regent_sops::Limits;
 
 use super::render::{bootstrap_path, key_args, place_of};
@@ -269,8 +269,8 @@ impl Connected {
 fn built(gathered: &mut Gathered, config: &RegentConfig, store: &Store, held: &git::Held) -> Result<(), Failure> {
     let Some(bootstrap) = bootstrap_of(&gathered.files)? else { return Ok(()) };
     let is_its = |application: &&FluxApplication| application.authority == bootstrap.name;
-    let names: Vec<&ObjectName> =
-        config.flux.applications.iter().filter(is_its).map(|application| &application.kustomization).collect();
+    let applications: Vec<&FluxApplication> = config.flux.applications.iter().filter(is_its).collect();
+    let names: Vec<&ObjectName> = applications.iter().map(|application| &application.kustomization).collect();
     let (Store::Cluster(access), false) = (store, names.is_empty()) else { return Ok(()) };
     // Whoever calls may be in a runtime of its own.
     let kustomizations = std::thread::scope(|scope| {
@@ -295,15 +295,36 @@ fn built(gathered: &mut Gathered, config: &RegentConfig, store: &Store, held: &g
     let limits = Limits { document: config.limits.document, ..Limits::default() };
     let whole = Tree::of_commit(held, &gathered.label, UploadLimits::of(&config.limits))?.whole(limits.document);
     let reaches: Vec<Reach> = kustomizations
-        .iter()
-        .map(|kustomization| reach::reach(&whole, &kustomization.path, &kustomization.overrides, &limits))
-        .collect();
+        .into_iter()
+        .zip(&applications)
+        .map(|(kustomization, application)| reach_of(&whole, kustomization, application, &limits))
+        .collect::<Result<_, _>>()?;
     let root = gathered.root.as_deref().filter(|root| *root != ".").map(FilePath::parse).transpose();
     let root = root.map_err(|bad| Failure::Usage(bad.to_string()))?;
     let of_all = names.into_iter().zip(&reaches);
     let listed = reached::listing_of_all(of_all, root.as_ref(), &gathered.files, &bootstrap)?;
     gathered.files = std::mem::take(&mut gathered.files).built_as(listed);
     Ok(())
+}
+
+/// What a Kustomization reaches. Without an artifact the patch that lets go is left out: it changes nothing of what a document
+/// is, and is there only once Vault rules.
+fn reach_of(
+    whole: &Files,
+    kustomization: flux::Kustomization,
+    application: &FluxApplication,
+    limits: &Limits,
+) -> Result<Reach, Refusal> {
+    let flux::Kustomization { uid: _, path, mut overrides } = kustomization;
+    match &application.delivery {
+        Delivery::Artifact(_) => Ok(reach::reach(whole, &path, &overrides, limits)),
+        Delivery::Patches(_) => {
+            overrides.patches = patches::without_letting_go(overrides.patches, &application.authority)?;
+            let reach = reach::reach(whole, &path, &overrides, limits);
+            patches::reaches(&reach)?;
+            Ok(reach)
+        }
+    }
 }
 
 /// Where the authority is kept. `ways` are the options that say so.

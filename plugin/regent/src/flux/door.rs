@@ -3,7 +3,10 @@
 //! ```text
 //! source, witnesses, operator's file -- changed? --> build --> shelf --> ExternalArtifact --> kustomize-controller
 //! refusals of the endpoint -----------------------------------------> Event at the Kustomization
+//! witnesses --------------------------------------------------------> Secret with the token
 //! ```
+//! Of one without an artifact that is all.
+//!
 //! Whatever goes wrong leaves what was published as it is: kustomize-controller then goes on with it.
 
 use std::collections::BTreeMap;
@@ -18,7 +21,7 @@ use regent_core::flux::artifact::Phase;
 use regent_core::flux::bound;
 use regent_core::name::{AuthorityName, Epoch, ObjectName};
 use regent_core::remote::Location;
-use regent_core::rules::{Flux, FluxApplication, FluxSource, Followed, Voucher};
+use regent_core::rules::{Delivery, Flux, FluxApplication, FluxArtifact, FluxSource, Followed, Voucher};
 use regent_sops::DataKeys;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, OnceCell, mpsc, watch};
@@ -106,8 +109,13 @@ impl Door {
             if wanted.is_some() && (wanted != seen || ended) {
                 tasks = JoinSet::new();
                 for application in wanted.iter().flatten() {
-                    let follower = Follower::new(Arc::clone(&shared), application.clone());
-                    tasks.spawn(follower.run());
+                    let shared = Arc::clone(&shared);
+                    match &application.delivery {
+                        Delivery::Artifact(artifact) => {
+                            tasks.spawn(Follower::new(shared, application.clone(), artifact.clone()).run())
+                        }
+                        Delivery::Patches(_) => tasks.spawn(Token::new(shared, application.clone()).run()),
+                    };
                 }
                 seen = wanted;
             }
@@ -182,10 +190,11 @@ impl Shared {
     }
 }
 
-/// Follows one Kustomization.
+/// Follows one Kustomization, and publishes its artifact.
 struct Follower {
     shared: Arc<Shared>,
     application: FluxApplication,
+    artifact: FluxArtifact,
     /// Tells that the source may have changed.
     changed: Arc<Notify>,
     /// What the last artifact was built from.
@@ -196,8 +205,15 @@ struct Follower {
     asked: Option<(Box<Followed>, String, Instant)>,
     /// What nobody vouches for is not fetched again.
     unvouched: Option<(Source, Failure)>,
-    /// Whose token was put where.
-    token: Option<(Epoch, u64, Instant)>,
+    token: Token,
+}
+
+/// Keeps the token of one Kustomization.
+struct Token {
+    shared: Arc<Shared>,
+    application: FluxApplication,
+    /// Whose token was put last, of which configuration, and when.
+    put: Option<(Epoch, u64, Instant)>,
 }
 
 /// Everything that an artifact is a function of.
@@ -240,15 +256,16 @@ impl Source {
 const TOKEN_AGAIN: Duration = Duration::from_secs(600);
 
 impl Follower {
-    fn new(shared: Arc<Shared>, application: FluxApplication) -> Self {
+    fn new(shared: Arc<Shared>, application: FluxApplication, artifact: FluxArtifact) -> Self {
+        let token = Token::new(Arc::clone(&shared), application.clone());
         let changed = Arc::default();
-        Self { shared, application, changed, built: None, tree: None, asked: None, unvouched: None, token: None }
+        Self { shared, application, artifact, changed, built: None, tree: None, asked: None, unvouched: None, token }
     }
 
     /// Never returns.
     async fn run(mut self) -> Infallible {
         let mut followed = vec![flux::kustomization_path(&self.application.kustomization)];
-        match &self.application.source {
+        match &self.artifact.source {
             FluxSource::GitRepository(name) => followed.push(flux::git_repository_path(name)),
             // Whoever tells of its commits wakes all that take their trees from it.
             FluxSource::Watch => {}
@@ -301,7 +318,7 @@ impl Follower {
         let observed = self.shared.witnesses.read(loaded.store(), &self.application.authority, None).await;
         let (holder, is_settled) = (observed.holder, observed.evidence.is_settled());
         if self.shared.is_leading() {
-            self.put_token(&loaded, &cluster, &holder, is_settled).await?;
+            self.token.put(&loaded, &cluster, &holder, is_settled).await?;
         }
         let (source, newest, passed_over) = self.source(&loaded, &cluster, &holder).await?;
         let kustomization = self.kustomization(&cluster).await?;
@@ -346,7 +363,7 @@ impl Follower {
 
     /// The newest revision, with whom the operator's file asks behind it.
     async fn newest(&mut self, loaded: &Arc<Loaded>, cluster: &Cluster) -> Result<Source, Failure> {
-        match self.application.source.clone() {
+        match self.artifact.source.clone() {
             FluxSource::GitRepository(name) => {
                 let offered = flux::offered(cluster, &name).await.map_err(|problem| cluster.failure(problem))?;
                 let flux::Offer { artifact, verified } = offered.ok_or_else(|| Failure::World {
@@ -355,7 +372,7 @@ impl Follower {
                     reason: "it does not exist, or offers no artifact yet".to_owned(),
                 })?;
                 let source = Source::Artifact(artifact);
-                match (&self.application.voucher, verified) {
+                match (&self.artifact.voucher, verified) {
                     (Voucher::SourceController, Err(rule)) if !self.holds(&source) => {
                         Err(Failure::Unvouched { what: source.revision(), problem: rule.to_owned() })
                     }
@@ -392,7 +409,7 @@ impl Follower {
 
     /// A commit that one of the signers signed, its tree at hand.
     async fn signed(&mut self, loaded: &Arc<Loaded>, source: Source) -> Result<Source, Failure> {
-        let signers = match &self.application.voucher {
+        let signers = match &self.artifact.voucher {
             Voucher::Nobody | Voucher::SourceController => return Ok(source),
             Voucher::Signers(_) if self.holds(&source) => return Ok(source),
             Voucher::Signers(signers) => signers,
@@ -478,7 +495,7 @@ impl Follower {
                 Phase::Handover => Holds::Stubs,
             },
         };
-        let name = self.artifact();
+        let name = self.artifact_name();
         let (shared, put) = (Arc::clone(&self.shared), published.clone());
         // Files are synced.
         let kept = tokio::task::spawn_blocking(move || shared.shelf.put(&name, &packed, &put)).await;
@@ -509,7 +526,7 @@ impl Follower {
         if !self.shared.is_leading() {
             return Ok(());
         }
-        let name = self.artifact();
+        let name = self.artifact_name();
         let publication = self.shared.shelf.published(&name).map(|published| Publication {
             url: format!("{}/{}", loaded.config.flux.artifacts, published.path(&name)),
             path: published.path(&name),
@@ -547,8 +564,81 @@ impl Follower {
         }
     }
 
+    /// The name of the `ExternalArtifact`.
+    fn artifact_name(&self) -> ObjectName {
+        let namespace = self.application.kustomization.namespace();
+        ObjectName::parse(&format!("{namespace}/{}", self.artifact.name))
+            .unwrap_or_else(|_| self.application.kustomization.clone())
+    }
+
+    /// `spec` of the `ExternalArtifact`.
+    fn source_ref(&self) -> Value {
+        match &self.artifact.source {
+            FluxSource::GitRepository(name) => json!({ "sourceRef": {
+                "apiVersion": "source.toolkit.fluxcd.io/v1",
+                "kind": "GitRepository",
+                "namespace": name.namespace().as_str(),
+                "name": name.name(),
+            } }),
+            // Not nothing: an object that had a reference before cannot be left without.
+            FluxSource::Watch => json!({ "sourceRef": {
+                "apiVersion": "regent.dev/v1alpha1",
+                "kind": "Authority",
+                "name": self.application.authority.as_str(),
+            } }),
+        }
+    }
+}
+
+impl Token {
+    fn new(shared: Arc<Shared>, application: FluxApplication) -> Self {
+        Self { shared, application, put: None }
+    }
+
+    /// Of a Kustomization without an artifact nothing else is done. Never returns.
+    async fn run(mut self) -> Infallible {
+        let (mut moves, mut leads) = (self.shared.witnesses.moves(), self.shared.leads.subscribe());
+        let (mut pause, mut told) = (PAUSE, None);
+        loop {
+            moves.mark_unchanged();
+            leads.mark_unchanged();
+            let wait = match self.look().await {
+                Ok(()) => {
+                    (pause, told) = (PAUSE, None);
+                    IDLE
+                }
+                Err(failure) => {
+                    let line = failure.public_line();
+                    if told.as_ref() != Some(&line) {
+                        tracing::warn!(kustomization = %self.application.kustomization, problem = %failure, "no token was put");
+                        told = Some(line);
+                    }
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    pause
+                }
+            };
+            let awaited = async {
+                tokio::select! {
+                    _ = moves.changed() => {}
+                    _ = leads.changed() => {}
+                }
+            };
+            drop(timeout(wait, awaited).await);
+        }
+    }
+
+    async fn look(&mut self) -> Result<(), Failure> {
+        let loaded = self.shared.current.get()?;
+        let cluster = self.shared.cluster(&loaded).await?;
+        let observed = self.shared.witnesses.read(loaded.store(), &self.application.authority, None).await;
+        if self.shared.is_leading() {
+            self.put(&loaded, &cluster, &observed.holder, observed.evidence.is_settled()).await?;
+        }
+        Ok(())
+    }
+
     /// Keeps the token where the Kustomization looks for it while Git rules, and takes it away once the handover is settled.
-    async fn put_token(
+    async fn put(
         &mut self,
         loaded: &Loaded,
         cluster: &Cluster,
@@ -570,39 +660,14 @@ impl Follower {
         let is_fresh = |(of, generation, at): &(Epoch, u64, Instant)| {
             (*of, *generation) == (epoch, loaded.generation) && at.elapsed() < TOKEN_AGAIN
         };
-        if token.is_some() && self.token.as_ref().is_some_and(is_fresh) {
+        if token.is_some() && self.put.as_ref().is_some_and(is_fresh) {
             return Ok(());
         }
         let name = ObjectName::parse(&format!("{namespace}/{secret}")).map_err(|_| Failure::Bug)?;
         let put = flux::put_token(cluster, &name, authority.as_str(), token.as_ref().map(|token| token.as_str())).await;
         put.map_err(|problem| cluster.failure(problem))?;
-        self.token = Some((epoch, loaded.generation, Instant::now()));
+        self.put = Some((epoch, loaded.generation, Instant::now()));
         Ok(())
-    }
-
-    /// The name of the `ExternalArtifact`.
-    fn artifact(&self) -> ObjectName {
-        let namespace = self.application.kustomization.namespace();
-        ObjectName::parse(&format!("{namespace}/{}", self.application.artifact))
-            .unwrap_or_else(|_| self.application.kustomization.clone())
-    }
-
-    /// `spec` of the `ExternalArtifact`.
-    fn source_ref(&self) -> Value {
-        match &self.application.source {
-            FluxSource::GitRepository(name) => json!({ "sourceRef": {
-                "apiVersion": "source.toolkit.fluxcd.io/v1",
-                "kind": "GitRepository",
-                "namespace": name.namespace().as_str(),
-                "name": name.name(),
-            } }),
-            // Not nothing: an object that had a reference before cannot be left without.
-            FluxSource::Watch => json!({ "sourceRef": {
-                "apiVersion": "regent.dev/v1alpha1",
-                "kind": "Authority",
-                "name": self.application.authority.as_str(),
-            } }),
-        }
     }
 }
 

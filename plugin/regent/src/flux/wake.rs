@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use regent_core::name::AuthorityName;
 use regent_core::remote::Location;
-use regent_core::rules::{FluxSource, Followed};
+use regent_core::rules::{FluxApplication, FluxSource, Followed};
 use tokio::sync::watch;
 
 use crate::follow::references;
@@ -82,8 +82,11 @@ impl References {
         let applications = &loaded.config.flux.applications;
         let is_served = |entry: &&Followed| {
             let is_here = matches!(entry.repo, Location::Folder(_));
-            is_here
-                && applications.iter().any(|one| one.source == FluxSource::Watch && one.authority == entry.authority)
+            let is_its = |one: &FluxApplication| {
+                one.authority == entry.authority
+                    && one.delivery.artifact().is_some_and(|artifact| artifact.source == FluxSource::Watch)
+            };
+            is_here && applications.iter().any(is_its)
         };
         loaded.config.watch.iter().filter(is_served).cloned().collect()
     }

@@ -2,9 +2,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::super::observed::Scope;
+use super::super::reach::{InlinePatch, Selector};
 use super::*;
 use crate::name::AuthorityName;
-use crate::rules::{FluxApplication, FluxSource, Voucher};
+use crate::rules::{Delivery, FluxApplication, FluxArtifact, FluxSource, Voucher};
 use crate::settle::Quiet;
 
 const OLD: &str = "bootstrap@sha256:0a";
@@ -18,10 +19,12 @@ fn application() -> FluxApplication {
     FluxApplication {
         authority: AuthorityName::parse("prod").unwrap(),
         kustomization: name(),
-        artifact: "app".to_owned(),
-        source: FluxSource::Watch,
+        delivery: Delivery::Artifact(FluxArtifact {
+            name: "app".to_owned(),
+            source: FluxSource::Watch,
+            voucher: Voucher::Nobody,
+        }),
         token_secret: Some("regent-token".to_owned()),
-        voucher: Voucher::Nobody,
     }
 }
 
@@ -36,7 +39,7 @@ fn at_rest() -> Kustomization {
         is_suspended: false,
         generation: 1,
         observed: 1,
-        source: SourceRef::artifact_of(&application()),
+        source: SourceRef::of(&application()),
         token_secret: Some("regent-token".to_owned()),
         service_account: None,
         is_remote: false,
@@ -49,13 +52,14 @@ fn at_rest() -> Kustomization {
         is_reconciling: false,
         history: Vec::new(),
         inventory: Vec::new(),
+        patches: Vec::new(),
     }
 }
 
 fn found_in(kustomization: Kustomization, artifact: Option<Published>) -> Vec<Obstacle> {
     let application = application();
     let artifacts: BTreeMap<_, _> =
-        artifact.into_iter().map(|artifact| (SourceRef::artifact_of(&application), artifact)).collect();
+        artifact.into_iter().map(|artifact| (SourceRef::of(&application), artifact)).collect();
     let (kustomizations, skipped) = ([kustomization], BTreeSet::new());
     let scope = Scope { applications: &[&application], listed: &[] };
     let facts =
@@ -85,7 +89,7 @@ fn what_is_not_applied_or_not_at_rest_is_in_the_way() {
 
 #[test]
 fn an_artifact_that_is_not_there_not_regents_or_behind_its_repository_is_in_the_way() {
-    let none = Obstacle::NoArtifact { artifact: SourceRef::artifact_of(&application()) };
+    let none = Obstacle::NoArtifact { artifact: SourceRef::of(&application()) };
     assert_eq!(found_in(at_rest(), None), std::slice::from_ref(&none));
     // Stubs of an epoch before are not what is handed over now.
     for revision in ["main@sha1:00", "handover@sha256:0c"] {
@@ -94,6 +98,41 @@ fn an_artifact_that_is_not_there_not_regents_or_behind_its_repository_is_in_the_
     let refusal = "regent[P6]: why".to_owned();
     let behind = Published { refusal: Some(refusal.clone()), ..published(NEW) };
     assert_eq!(found_in(at_rest(), Some(behind)), [Obstacle::Behind(refusal)]);
+}
+
+/// It would not have applied what Git has, and the token is asked for all the same.
+#[test]
+fn without_an_artifact_a_patch_that_lets_go_too_early_is_in_the_way() {
+    let delivery = Delivery::Patches(ObjectName::parse("flux/infra").unwrap());
+    let application = FluxApplication { delivery, ..application() };
+    let found = |change: fn(&mut Kustomization)| {
+        let mut kustomization = Kustomization { source: SourceRef::of(&application), ..at_rest() };
+        change(&mut kustomization);
+        let (kustomizations, artifacts, skipped) = ([kustomization], BTreeMap::new(), BTreeSet::new());
+        let scope = Scope { applications: &[&application], listed: &[] };
+        let (kustomizations, artifacts, quiet) = (&kustomizations, &artifacts, Quiet::Over);
+        obstacles(&Facts { kustomizations, artifacts, scope, skipped: &skipped, quiet })
+            .remove(&name())
+            .unwrap_or_default()
+    };
+    let reason = Some("BuildFailed".to_owned());
+    assert_eq!(found(|_| {}), []);
+    assert_eq!(found(|it| it.ready = Ready::No("BuildFailed".to_owned())), [Obstacle::NotReady { reason }]);
+    assert!(matches!(found(|it| it.token_secret = None).as_slice(), [Obstacle::OtherToken { .. }]));
+    assert!(matches!(found(|it| it.is_suspended = true).as_slice(), [Obstacle::Stops(Why::Suspended(_))]));
+    let lets_go = |it: &mut Kustomization| {
+        let annotations = ["decrypt: disabled", "ssa: Ignore", "prune: disabled"];
+        let annotations = annotations.map(|it| format!("    kustomize.toolkit.fluxcd.io/{it}\n")).concat();
+        it.patches.push(InlinePatch {
+            patch: format!("apiVersion: v1\nkind: Secret\nmetadata:\n  name: any\n  annotations:\n{annotations}"),
+            target: Some(Selector {
+                kind: Some("Secret".to_owned()),
+                label_selector: Some("regent.dev/authority=prod".to_owned()),
+                ..Selector::default()
+            }),
+        });
+    };
+    assert_eq!(found(lets_go), [Obstacle::LetsGo]);
 }
 
 #[test]

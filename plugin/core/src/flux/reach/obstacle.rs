@@ -85,6 +85,12 @@ pub enum Rule {
         /// What is done to it.
         problem: String,
     },
+    /// A patch that keeps documents from being decrypted, where one form of it is known to be safe.
+    #[error("one of them turns decryption off, and only `- {entry}` lets go, as the last of them and once Vault rules")]
+    Undecrypted {
+        /// [`entry`](crate::flux::patches::entry).
+        entry: String,
+    },
     /// A patch that stays encrypted.
     #[error("{problem}")]
     Patch {
@@ -177,6 +183,7 @@ impl Obstacle {
             Rule::Changed { .. } => {
                 "write the change into the encrypted document itself, or narrow `target` by a literal `kind` or `name`"
             }
+            Rule::Undecrypted { .. } => "commit that entry after the handover, and no other with `decrypt: disabled`",
             Rule::Patch { .. } => "put the patch into a file under `patches`, and encrypt that with `sops`",
             Rule::Input { .. } => {
                 "make it a Secret of its own among the `resources`, or an input of `secretGenerator` whose key ends \

@@ -1,10 +1,11 @@
 use std::time::Duration;
 
 use super::super::observed::{Built, Entry};
+use super::super::reach::{InlinePatch, Selector};
 use super::*;
 use crate::evidence::{ListedClass, ListedDocument};
 use crate::name::{AuthorityName, FilePath};
-use crate::rules::{FluxApplication, FluxSource, Voucher};
+use crate::rules::{Delivery, FluxApplication, FluxArtifact, FluxSource, Voucher};
 
 const OLD: &str = "bootstrap@sha256:0a";
 const STUBS: &str = "handover@sha256:0b";
@@ -17,16 +18,18 @@ fn application() -> FluxApplication {
     FluxApplication {
         authority: AuthorityName::parse("prod").unwrap(),
         kustomization: name("team/app"),
-        artifact: "app-tree".to_owned(),
-        source: FluxSource::Watch,
+        delivery: Delivery::Artifact(FluxArtifact {
+            name: "app-tree".to_owned(),
+            source: FluxSource::Watch,
+            voucher: Voucher::Nobody,
+        }),
         token_secret: Some("regent-token".to_owned()),
-        voucher: Voucher::Nobody,
     }
 }
 
 fn artifact(revision: &str) -> BTreeMap<SourceRef, Published> {
     let published = Published { revision: Some(revision.to_owned()), ..Published::default() };
-    BTreeMap::from([(SourceRef::artifact_of(&application()), published)])
+    BTreeMap::from([(SourceRef::of(&application()), published)])
 }
 
 fn listed() -> Vec<ListedDocument> {
@@ -46,7 +49,7 @@ fn let_go() -> Kustomization {
         is_suspended: false,
         generation: 3,
         observed: 3,
-        source: SourceRef::artifact_of(&application()),
+        source: SourceRef::of(&application()),
         token_secret: Some("regent-token".to_owned()),
         service_account: None,
         is_remote: false,
@@ -59,6 +62,7 @@ fn let_go() -> Kustomization {
         is_reconciling: false,
         history: Vec::new(),
         inventory: vec![secret()],
+        patches: Vec::new(),
     }
 }
 
@@ -112,7 +116,7 @@ fn an_artifact_with_ciphertext_or_none_lets_nobody_go_and_nobody_is_asked() {
     let (kustomizations, artifacts, skipped) = ([let_go()], BTreeMap::new(), BTreeSet::new());
     let facts =
         Facts { kustomizations: &kustomizations, artifacts: &artifacts, scope, skipped: &skipped, quiet: Quiet::Over };
-    let lack = Lack::NoArtifact { artifact: SourceRef::artifact_of(&application) };
+    let lack = Lack::NoArtifact { artifact: SourceRef::of(&application) };
     assert_eq!(next(&facts), Next::Wait(lacking(vec![lack])));
 }
 
@@ -179,7 +183,7 @@ fn one_that_is_gone_or_takes_another_source_is_a_persons() {
         ("ExternalArtifact", "other", "app-tree"),
     ] {
         let found = SourceRef { kind: kind.to_owned(), namespace: namespace.to_owned(), name: other.to_owned() };
-        let expected = SourceRef::artifact_of(&application());
+        let expected = SourceRef::of(&application());
         let moved = Kustomization { source: found.clone(), ..let_go() };
         let why = Why::OtherSource { found, expected };
         assert_eq!(step(moved), Next::Person(vec![Stop { name: name("team/app"), why }]));
@@ -197,8 +201,8 @@ fn another_kustomization_that_has_a_listed_secret_or_takes_the_artifact_is_a_per
     let of_another_kind = Entry { kind: "ConfigMap".to_owned(), ..secret() };
     let unrelated = Kustomization { inventory: vec![elsewhere, of_another_kind], ..other.clone() };
     assert!(matches!(step_of(&[let_go(), unrelated.clone()], STUBS, &[], Quiet::Over), Next::Note(_)));
-    let copy = Kustomization { source: SourceRef::artifact_of(&application()), ..unrelated };
-    let unknown = Why::Unknown(SourceRef::artifact_of(&application()));
+    let copy = Kustomization { source: SourceRef::of(&application()), ..unrelated };
+    let unknown = Why::Unknown(SourceRef::of(&application()));
     assert_eq!(step_of(&[let_go(), copy], STUBS, &[], Quiet::Over), stop(unknown));
     let given_up = step_of(&[let_go(), other], STUBS, &["flux/all"], Quiet::Over);
     let seen = Seen { let_go: vec![name("team/app")], skipped: vec![name("flux/all")] };
@@ -235,9 +239,112 @@ fn the_longest_is_two_waits_for_health_of_half_a_minute_at_least_and_one_pause()
 
 #[test]
 fn the_newest_ciphertext_that_was_tried_is_found_behind_stubs() {
-    let built = |revision: &str, origin: &str| Built { revision: revision.to_owned(), origin: Some(origin.to_owned()) };
+    let built = |revision: &str, origin: &str| Built {
+        revision: revision.to_owned(),
+        origin: Some(origin.to_owned()),
+        is_unbuilt: false,
+    };
     let history =
         vec![built(STUBS, "main@sha1:3"), built(OLD, "main@sha1:2"), built("bootstrap@sha256:09", "main@sha1:1")];
-    assert_eq!(Kustomization { history, ..let_go() }.last_bootstrap_origin(), Some("main@sha1:2"));
-    assert_eq!(let_go().last_bootstrap_origin(), None);
+    let of = |history| {
+        let (application, kustomization) = (application(), Kustomization { history, ..let_go() });
+        let one = Configured { application: &application, kustomization: Some(&kustomization), artifact: None };
+        one.last_values("1").into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(of(history), ["main@sha1:2"]);
+    assert_eq!(of(Vec::new()), [""; 0]);
+}
+
+const COMMIT: &str = "main@sha1:2";
+
+fn without_artifact() -> FluxApplication {
+    FluxApplication { delivery: Delivery::Patches(name("flux/infra")), ..application() }
+}
+
+/// One without an artifact, as the controller leaves it when it was built with the patch.
+fn patched() -> Kustomization {
+    let annotations = ["decrypt: disabled", "ssa: Ignore", "prune: disabled"];
+    let annotations = annotations.map(|it| format!("    kustomize.toolkit.fluxcd.io/{it}\n")).concat();
+    let patch = InlinePatch {
+        patch: format!("apiVersion: v1\nkind: Secret\nmetadata:\n  name: any\n  annotations:\n{annotations}"),
+        target: Some(Selector {
+            kind: Some("Secret".to_owned()),
+            label_selector: Some("regent.dev/authority=prod".to_owned()),
+            ..Selector::default()
+        }),
+    };
+    Kustomization {
+        source: SourceRef::of(&without_artifact()),
+        attempted: Some(COMMIT.to_owned()),
+        applied: Some(COMMIT.to_owned()),
+        patches: vec![patch],
+        ..let_go()
+    }
+}
+
+fn step_without_artifact(all: &[Kustomization]) -> Next {
+    let (application, artifacts, listed, skipped) = (without_artifact(), BTreeMap::new(), listed(), BTreeSet::new());
+    let scope = Scope { applications: &[&application], listed: &listed };
+    next(&Facts { kustomizations: all, artifacts: &artifacts, scope, skipped: &skipped, quiet: Quiet::Over })
+}
+
+#[test]
+fn without_an_artifact_it_has_let_go_when_it_is_ready_with_the_patch() {
+    let seen = Seen { let_go: vec![name("team/app")], skipped: vec![] };
+    assert_eq!(step_without_artifact(&[patched()]), Next::Note(seen));
+    // The repository is everybody's.
+    let other = Kustomization { name: name("flux/other"), inventory: Vec::new(), ..patched() };
+    assert!(matches!(step_without_artifact(&[patched(), other]), Next::Note(_)));
+}
+
+#[test]
+fn without_the_patch_it_is_waited_for_however_well_it_is_and_the_entry_is_told() {
+    let none = Kustomization { patches: Vec::new(), ..patched() };
+    let failed = Kustomization { ready: Ready::No("BuildFailed".to_owned()), ..none.clone() };
+    for without in [none, failed] {
+        let Next::Wait(lacking) = step_without_artifact(&[without]) else { panic!("it went on") };
+        assert_eq!(lacking[0].lacks, [Lack::NoPatch(AuthorityName::parse("prod").unwrap())]);
+        let told = lacking[0].to_string();
+        for word in ["decrypt: disabled", "ssa: Ignore", "prune: disabled", "regent.dev/authority=prod"] {
+            assert!(told.contains(word) && !told.contains('\n'), "{told}");
+        }
+    }
+}
+
+#[test]
+fn the_patch_alone_is_no_proof_before_a_build_with_it_is_over_and_well() {
+    let waits = |kustomization: Kustomization| match step_without_artifact(&[kustomization]) {
+        Next::Wait(lacking) | Next::Ask { lacking, .. } => !lacking.is_empty(),
+        Next::Person(_) | Next::Quiet | Next::Note(_) => false,
+    };
+    // Its status is about the spec before the patch, or a build is under way, or nothing was applied by it.
+    assert!(waits(Kustomization { observed: 2, ..patched() }));
+    assert!(waits(Kustomization { is_reconciling: true, ..patched() }));
+    assert!(waits(Kustomization { ready: Ready::Unknown, ..patched() }));
+    assert!(waits(Kustomization { ready: Ready::No("BuildFailed".to_owned()), ..patched() }));
+    assert!(waits(Kustomization { applied: Some("main@sha1:1".to_owned()), ..patched() }));
+    assert!(waits(Kustomization { applied: None, attempted: None, ..patched() }));
+}
+
+#[test]
+fn without_an_artifact_another_source_or_a_suspended_one_is_a_persons() {
+    let artifact = Kustomization { source: SourceRef::of(&application()), ..patched() };
+    let suspended = Kustomization { is_suspended: true, ..patched() };
+    for one in [artifact, suspended] {
+        assert!(matches!(step_without_artifact(&[one]), Next::Person(_)));
+    }
+}
+
+/// A build that failed applied nothing; any other may have slipped in before the witness.
+#[test]
+fn without_an_artifact_every_build_since_the_commit_that_was_handed_over_is_compared() {
+    let built = |commit: &str, is_unbuilt| Built { revision: format!("main@sha1:{commit}"), origin: None, is_unbuilt };
+    let history = vec![built("5", false), built("4", true), built("3", false), built("2", false), built("1", false)];
+    let (application, kustomization) = (without_artifact(), Kustomization { history, ..patched() });
+    let one = Configured { application: &application, kustomization: Some(&kustomization), artifact: None };
+    assert_eq!(one.last_values("2"), ["main@sha1:5", "main@sha1:3", "main@sha1:2"]);
+    assert_eq!(one.last_values("5"), ["main@sha1:5"]);
+    // One that was never built there, or is forgotten.
+    assert_eq!(one.last_values("4"), ["main@sha1:5", "main@sha1:3"]);
+    assert_eq!(one.in_use().collect::<Vec<_>>(), [COMMIT]);
 }

@@ -14,6 +14,7 @@ use k8s_openapi::jiff::Timestamp;
 use regent_core::evidence::ListedDocument;
 use regent_core::flux::begin::{account, obstacles};
 use regent_core::flux::observed::{Kustomization, Published, Scope, SourceRef, commit_of};
+use regent_core::flux::patches;
 use regent_core::flux::settle::{Facts, Lacking, Next, Seen, longest, next, stops};
 use regent_core::name::{AuthorityName, ObjectName};
 use regent_core::rules::{Flux, FluxApplication};
@@ -49,7 +50,7 @@ pub(super) async fn preflight(
     };
     let skipped: BTreeSet<ObjectName> = args.skipped_kustomizations.iter().cloned().collect();
     let facts = look.facts(&flux, listed, &skipped, Quiet::Over);
-    let mut problems = Vec::new();
+    let mut problems = flux.unfit(root)?;
     for (name, obstacles) in obstacles(&facts) {
         let each: Vec<String> = obstacles.iter().map(ToString::to_string).collect();
         let mut problem = report::bounded(&format!("Kustomization {name}: {}", each.join(", ")));
@@ -137,13 +138,11 @@ pub(super) async fn stands_still(
         return Ok(());
     };
     let mut in_use: BTreeMap<&str, BTreeSet<&ObjectName>> = BTreeMap::new();
-    for application in &flux.applications {
-        let published = look.artifacts.get(&SourceRef::artifact_of(application));
-        let published = published.and_then(|artifact| artifact.origin.as_deref());
-        let applied = look.kustomizations.iter().find(|it| it.name == application.kustomization);
-        let applied = applied.and_then(|it| it.origin.as_deref());
-        for commit in [published, applied].into_iter().flatten().filter_map(commit_of) {
-            in_use.entry(commit).or_default().insert(&application.kustomization);
+    let scope = Scope { applications: &flux.applications, listed: handed_over };
+    let configured = scope.configured(&look.kustomizations, &look.artifacts);
+    for one in &configured {
+        for commit in one.in_use().filter_map(commit_of) {
+            in_use.entry(commit).or_default().insert(&one.application.kustomization);
         }
     }
     freeze::check_commits(root, &in_use, handed_over, &[], When::Recording)
@@ -153,6 +152,8 @@ pub(super) async fn stands_still(
 pub(super) struct LettingGo<'a> {
     cluster: &'a Cluster,
     root: &'a Root,
+    /// The one that was handed over.
+    commit: &'a str,
     flux: Configured<'a>,
     skipped: BTreeSet<ObjectName>,
     quiet_at: Instant,
@@ -176,10 +177,11 @@ pub(super) enum Step {
 
 impl<'a> LettingGo<'a> {
     /// Begins with a run that began after the witness.
-    pub(super) fn new(cluster: &'a Cluster, root: &'a Root, args: &SettleArgs) -> Self {
+    pub(super) fn new(cluster: &'a Cluster, root: &'a Root, commit: &'a str, args: &SettleArgs) -> Self {
         Self {
             cluster,
             root,
+            commit,
             flux: Configured::of(root),
             skipped: args.skipped_kustomizations.iter().cloned().collect(),
             quiet_at: Instant::now() + MARGIN,
@@ -226,9 +228,12 @@ impl<'a> LettingGo<'a> {
             Next::Quiet => Ok(Step::NotYet),
             Next::Note(seen) => {
                 let mut applied: BTreeMap<&str, BTreeSet<&ObjectName>> = BTreeMap::new();
-                for kustomization in look.awaited(&self.flux, &self.skipped) {
-                    if let Some(commit) = kustomization.last_bootstrap_origin().and_then(commit_of) {
-                        applied.entry(commit).or_default().insert(&kustomization.name);
+                let scope = Scope { applications: &self.flux.applications, listed };
+                let configured = scope.configured(&look.kustomizations, &look.artifacts);
+                let is_skipped = |name: &ObjectName| self.skipped.contains(name);
+                for one in configured.iter().filter(|one| !is_skipped(&one.application.kustomization)) {
+                    for commit in one.last_values(self.commit).into_iter().filter_map(commit_of) {
+                        applied.entry(commit).or_default().insert(&one.application.kustomization);
                     }
                 }
                 let handed_over = &listed[..listed.len().saturating_sub(imported.len())];
@@ -326,6 +331,15 @@ impl<'a> Configured<'a> {
     /// The namespace of Flux' own controllers.
     fn controllers(&self) -> &str {
         self.flux.map_or("flux-system", Flux::namespace)
+    }
+
+    /// Files that a Kustomization without an artifact could not let go of.
+    fn unfit(&self, root: &Root) -> Result<Vec<String>, Failure> {
+        let without = self.applications.iter().filter(|application| application.delivery.artifact().is_none());
+        let without: Vec<&ObjectName> = without.map(|application| &application.kustomization).collect();
+        let (Some(flux), false) = (self.flux, without.is_empty()) else { return Ok(Vec::new()) };
+        let unfit = patches::unfit(&root.gathered.files, &root.bootstrap, &without, &flux.endpoint, root.limits())?;
+        Ok(unfit.into_iter().map(|(file, why)| report::bounded(&format!("{file}: {why}"))).collect())
     }
 
     /// `None` where there is no Flux and nothing of it in the operator's file.

@@ -260,7 +260,8 @@ pub(super) fn quiet(left: Duration) -> String {
 
 /// What a controller says, in one line that is not too long; its own words stand before regent's.
 pub(super) fn bounded(text: &str) -> String {
-    const LONGEST: usize = 300;
+    /// What is to be committed without an artifact has some 300 by itself.
+    const LONGEST: usize = 500;
     let line = one_line(text);
     if line.chars().count() <= LONGEST { line } else { line.chars().take(LONGEST).chain("..".chars()).collect() }
 }

@@ -156,7 +156,7 @@ impl<'a> Settling<'a> {
         let request = limits.request;
         let (refused, told, plugin) = (BTreeSet::new(), Vec::new(), argocd.plugin());
         let repositories = root.repositories()?;
-        let flux = LettingGo::new(cluster, root, &args.settle);
+        let flux = LettingGo::new(cluster, root, &marked.record.git_commit, &args.settle);
         Ok(Self {
             keeper,
             root,

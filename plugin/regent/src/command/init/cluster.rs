@@ -19,6 +19,7 @@ use regent_core::rules::RegentConfig;
 use regent_core::settle::ApplicationName;
 use serde_json::Value;
 
+use super::flux_accounts::impersonated;
 use crate::cli::InitArgs;
 use crate::cluster::applications::{self, Depth};
 use crate::cluster::installation::{self, Ensured, InForce, Named, Policy, Probe, authority_object, spec_of};
@@ -138,7 +139,8 @@ pub(super) async fn gather(
     } else {
         args.readers.clone()
     };
-    let doors = doors(args, &witnesses, &target, &clusters, argocd.namespace.as_str()).await?;
+    let flux = config.map(|config| config.flux.clone()).unwrap_or_default();
+    let doors = doors(args, &witnesses, &target, &clusters, argocd.namespace.as_str(), flux.namespace()).await?;
     let vault = ask_vault(args, bootstrap).await?;
     Ok(Found { witnesses, target, clusters, policies, vault, applications, readers, doors })
 }
@@ -180,6 +182,7 @@ async fn doors(
     target: &Cluster,
     clusters: &Clusters,
     argocd: &str,
+    flux: &str,
 ) -> Result<Vec<String>, Failure> {
     let mut doors: BTreeSet<String> = DEFAULT_DOORS.iter().map(|door| (*door).to_owned()).collect();
     doors.extend(args.doors.iter().cloned());
@@ -214,12 +217,9 @@ async fn doors(
             }
         }
     }
-    for kustomization in listed(target, "/apis/kustomize.toolkit.fluxcd.io/v1/kustomizations").await? {
-        if let Some(account) = kustomization["spec"]["serviceAccountName"].as_str() {
-            let namespace = kustomization["metadata"]["namespace"].as_str().unwrap_or_default();
-            doors.insert(format!("system:serviceaccount:{namespace}:{account}"));
-        }
-    }
+    let kustomizations = listed(target, "/apis/kustomize.toolkit.fluxcd.io/v1/kustomizations").await?;
+    let typed = args.default_service_account.as_deref();
+    doors.extend(impersonated(target, &kustomizations, flux, typed).await);
     Ok(doors.into_iter().collect())
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use regent_core::evidence::ListedDocument;
 use regent_core::flux::observed::{Kustomization, SourceRef};
 use regent_core::name::{FilePath, ObjectName};
-use regent_core::rules::{FluxApplication, FluxSource, RegentConfig};
+use regent_core::rules::{Delivery, FluxApplication, FluxArtifact, FluxSource, RegentConfig};
 use regent_core::survey::{Sealing, survey};
 use regent_sops::Keyring;
 use serde_json::{Value, json};
@@ -43,7 +43,10 @@ impl Run<'_> {
             let commands = encrypted.iter().filter_map(|(file, documents)| self.stubs(file, documents));
             return Told::left(left.collect(), commands.collect());
         }
-        let left = taking.iter().map(|one| format!("Kustomization {} takes {}", one.name, one.source));
+        let left = taking.iter().map(|one| match application_of(one, &applications).map(|it| &it.delivery) {
+            Some(Delivery::Patches(_)) => format!("Kustomization {} decrypts with regent", one.name),
+            Some(Delivery::Artifact(_)) | None => format!("Kustomization {} takes {}", one.name, one.source),
+        });
         let commands = taking.iter().map(|one| self.points_back(one, &applications));
         Told::left(left.collect(), commands.collect())
     }
@@ -80,11 +83,12 @@ impl Run<'_> {
 
     /// Has a Kustomization take its tree from the repository, and decrypt nothing.
     fn points_back(&self, kustomization: &Kustomization, applications: &[&FluxApplication]) -> String {
-        let application = applications.iter().find(|one| one.kustomization == kustomization.name);
-        let repository = application.and_then(|application| match &application.source {
-            FluxSource::GitRepository(name) => Some(name),
-            FluxSource::Watch => None,
-        });
+        let repository =
+            application_of(kustomization, applications).and_then(|application| match &application.delivery {
+                Delivery::Artifact(FluxArtifact { source: FluxSource::GitRepository(name), .. })
+                | Delivery::Patches(name) => Some(name),
+                Delivery::Artifact(FluxArtifact { source: FluxSource::Watch, .. }) => None,
+            });
         let (namespace, name) =
             repository.map_or(("NAMESPACE", "REPOSITORY"), |it| (it.namespace().as_str(), it.name()));
         let source = json!({ "kind": "GitRepository", "namespace": namespace, "name": name });
@@ -99,12 +103,14 @@ impl Run<'_> {
         let (mut left, mut commands) = (Vec::new(), Vec::new());
         let failed = |what: &str, problem: ClusterError| format!("{what} cannot be looked at: {problem}");
         for application in applications {
-            let SourceRef { namespace, name, .. } = SourceRef::artifact_of(application);
-            let artifact = ObjectName::parse(&format!("{namespace}/{name}")).map_err(|bad| bad.to_string())?;
-            let found = cluster.get(&external_artifact_path(&artifact)).await;
-            if found.map_err(|problem| failed("ExternalArtifacts", problem))?.is_some() {
-                left.push(format!("ExternalArtifact {artifact}"));
-                commands.push(format!("{} -n {namespace} delete externalartifact {name}", self.kubectl()));
+            let namespace = application.kustomization.namespace();
+            if let Some(SourceRef { name, .. }) = SourceRef::artifact_of(application) {
+                let artifact = ObjectName::parse(&format!("{namespace}/{name}")).map_err(|bad| bad.to_string())?;
+                let found = cluster.get(&external_artifact_path(&artifact)).await;
+                if found.map_err(|problem| failed("ExternalArtifacts", problem))?.is_some() {
+                    left.push(format!("ExternalArtifact {artifact}"));
+                    commands.push(format!("{} -n {namespace} delete externalartifact {name}", self.kubectl()));
+                }
             }
             let Some(secret) = &application.token_secret else { continue };
             let path = format!("/api/v1/namespaces/{namespace}/secrets/{secret}");
@@ -119,9 +125,19 @@ impl Run<'_> {
     }
 }
 
-/// Whether it needs an artifact of regent's: by the operator's file, or by what it has.
+/// The entry of the operator's file for a Kustomization.
+fn application_of<'a>(one: &Kustomization, applications: &[&'a FluxApplication]) -> Option<&'a FluxApplication> {
+    applications.iter().copied().find(|application| application.kustomization == one.name)
+}
+
+/// Whether it needs regent: an artifact, by the operator's file or by what it has, or without one the token.
 fn takes(kustomization: &Kustomization, applications: &[&FluxApplication], listed: &[ListedDocument]) -> bool {
-    let is_configured = applications.iter().any(|one| SourceRef::artifact_of(one) == kustomization.source);
+    let is_configured = applications.iter().any(|one| match &one.delivery {
+        Delivery::Artifact(_) => SourceRef::of(one) == kustomization.source,
+        Delivery::Patches(_) => {
+            one.kustomization == kustomization.name && kustomization.token_secret == one.token_secret
+        }
+    });
     is_configured || (kustomization.source.kind == "ExternalArtifact" && !kustomization.tracks(listed).is_empty())
 }
 
@@ -143,10 +159,51 @@ fn stub(document: &ListedDocument) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use regent_core::evidence::ListedClass;
-    use regent_core::name::SecretName;
+    use regent_core::flux::observed::Ready;
+    use regent_core::name::{AuthorityName, SecretName};
 
     use super::*;
+
+    #[test]
+    fn without_an_artifact_a_kustomization_needs_regent_as_long_as_it_decrypts_with_its_token() {
+        let (name, repository) = (ObjectName::parse("team/app").unwrap(), ObjectName::parse("flux/infra").unwrap());
+        let application = FluxApplication {
+            authority: AuthorityName::parse("prod").unwrap(),
+            kustomization: name.clone(),
+            delivery: Delivery::Patches(repository),
+            token_secret: Some("regent-token".to_owned()),
+        };
+        let needs = |of: &ObjectName, token: Option<&str>| {
+            let one = Kustomization {
+                name: of.clone(),
+                is_suspended: false,
+                generation: 1,
+                observed: 1,
+                source: SourceRef::of(&application),
+                patches: Vec::new(),
+                token_secret: token.map(str::to_owned),
+                service_account: None,
+                is_remote: false,
+                timeout: Duration::ZERO,
+                retry: Duration::ZERO,
+                attempted: None,
+                applied: None,
+                origin: None,
+                ready: Ready::Yes,
+                is_reconciling: false,
+                history: Vec::new(),
+                inventory: Vec::new(),
+            };
+            takes(&one, &[&application], &[])
+        };
+        assert!(needs(&name, Some("regent-token")));
+        assert!(!needs(&name, None) && !needs(&name, Some("sops-age")));
+        // The repository is everybody's.
+        assert!(!needs(&ObjectName::parse("team/other").unwrap(), Some("regent-token")));
+    }
 
     #[test]
     fn a_stub_has_what_flux_obeys_and_no_key() {

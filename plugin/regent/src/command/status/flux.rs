@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use comfy_table::{ContentArrangement, Table, presets};
 use regent_core::evidence::{Holder, ListedDocument};
 use regent_core::flux::begin::obstacles;
-use regent_core::flux::observed::{Holds, Scope, SourceRef, short};
+use regent_core::flux::observed::{Holds, Kustomization, Scope, SourceRef, short};
+use regent_core::flux::patches;
 use regent_core::flux::settle::{Facts, stops};
 use regent_core::name::{AuthorityName, ObjectName};
-use regent_core::rules::{FluxApplication, RegentConfig};
+use regent_core::rules::{Delivery, FluxApplication, RegentConfig};
 use regent_core::settle::Quiet;
 use serde_json::{Value, json};
 
@@ -69,13 +70,19 @@ pub(super) async fn look(
     let row = |name: &ObjectName| {
         let kustomization = kustomizations.iter().find(|it| it.name == *name);
         let application = applications.iter().find(|it| it.kustomization == *name);
-        let artifact = application.and_then(|application| artifacts.get(&SourceRef::artifact_of(application)));
+        let artifact = application.and_then(|application| SourceRef::artifact_of(application));
+        let artifact = artifact.and_then(|artifact| artifacts.get(&artifact));
         let applied = kustomization.and_then(|it| it.applied.clone());
         let awaited = awaited.get(name).cloned().unwrap_or_default();
         Row {
             name: name.clone(),
             artifact: artifact.and_then(|artifact| artifact.revision.clone()),
-            phase: phase(applied.as_deref(), awaited.is_empty()),
+            phase: match (application.map(|it| &it.delivery), kustomization) {
+                (Some(Delivery::Patches(_)), Some(it)) => phase_without_artifact(it, authority, awaited.is_empty()),
+                (Some(Delivery::Artifact(_) | Delivery::Patches(_)) | None, _) => {
+                    phase(applied.as_deref(), awaited.is_empty())
+                }
+            },
             applied,
             awaited,
         }
@@ -115,6 +122,16 @@ fn phase(applied: Option<&str>, has_let_go: bool) -> &'static str {
         (Some(Holds::Stubs), true) => "letGo",
         (Some(Holds::Stubs), false) => "handover",
         (Some(Holds::Other), _) => "other",
+    }
+}
+
+/// Without an artifact its revision tells nothing, and the patch that lets go does.
+fn phase_without_artifact(it: &Kustomization, authority: &AuthorityName, has_let_go: bool) -> &'static str {
+    match (patches::let_go(&it.patches, authority), &it.applied) {
+        (true, _) if has_let_go => "letGo",
+        (true, _) => "handover",
+        (false, Some(_)) => "bootstrap",
+        (false, None) => "nothing",
     }
 }
 
