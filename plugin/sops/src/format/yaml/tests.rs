@@ -3,6 +3,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::*;
 use crate::error::{Bound, EmitProblem, Error, ValueProblem};
+use crate::format::Format;
 use crate::limits::Limits;
 use crate::plaintext::Plaintext;
 use crate::scalar::Dialect;
@@ -844,5 +845,31 @@ impl Random {
             "\u{1F600}",
         ];
         (0..self.below(7)).map(|_| PIECES[self.below(PIECES.len())]).collect()
+    }
+}
+
+/// `sops --decrypt` wrote the file, of one that has every style, nesting and comment that is written here.
+#[test]
+fn what_sops_wrote_is_written_to_the_byte() {
+    let written = include_str!("as-sops-writes-it.yaml");
+    let tree = read(written, Dialect::Sops).unwrap();
+    assert_eq!(emit_verbatim(&tree).unwrap().bytes(), written.as_bytes());
+}
+
+#[test]
+fn what_sops_writes_by_more_than_the_tree_is_not_written_to_the_byte() {
+    for text in [
+        "a:\n- b\n# behind a list\n",
+        "a:\n# of the list\n- # of the item\n  b: c\n",
+        "a: {}\n# alone\n---\n# in an empty document\n",
+        "1: a number may have been quoted\n",
+        "? |\n  two\n  lines\n: a\n",
+        "a: \"\\u2028\"\n",
+        "a: \"\\uFEFFb\"\n",
+        "a: \"<<\"\n",
+        "a: !!binary gIA=\n",
+    ] {
+        let tree = read(text, Dialect::Sops).unwrap();
+        assert!(matches!(emit_verbatim(&tree), Err(Error::Emit { format: Format::Yaml, .. })), "{text}");
     }
 }

@@ -13,10 +13,10 @@ use crate::tree::{Branch, Comment, Element, Entry, Item, Leaf, Node, Scalar, Tre
 
 /// All documents.
 pub(crate) fn emit(tree: &Tree) -> Result<Plaintext, Error> {
-    let mut writer = Writer { out: PlaintextWriter::default(), is_open: false };
+    let mut writer = Writer { out: PlaintextWriter::default() };
     for (index, document) in tree.documents.iter().enumerate() {
         if index > 0 {
-            writer.begin(b"---\n");
+            writer.out.push(b"---\n");
         }
         let written = if document.entries().next().is_none() {
             writer.empty(document)
@@ -27,9 +27,6 @@ pub(crate) fn emit(tree: &Tree) -> Result<Plaintext, Error> {
             keys.reverse();
             Error::Emit { format: Format::Yaml, path: keys.join("."), problem }
         })?;
-    }
-    if writer.is_open {
-        writer.begin(b"...\n");
     }
     Ok(writer.out.finish())
 }
@@ -50,8 +47,6 @@ struct Place {
 
 struct Writer {
     out: PlaintextWriter,
-    /// Whether the last value keeps its line breaks to the end, and so would those of the file.
-    is_open: bool,
 }
 
 /// Longer keys stand behind a `?`.
@@ -60,15 +55,9 @@ const LONGEST_SIMPLE_KEY: usize = 128;
 const STEP: usize = 4;
 
 impl Writer {
-    /// Writes what ends an open value.
-    fn begin(&mut self, text: &[u8]) {
-        self.is_open = false;
-        self.out.push(text);
-    }
-
     fn empty(&mut self, document: &Branch) -> Result<(), Unwritable> {
         if document.items.is_empty() {
-            self.begin(b"{}\n");
+            self.out.push(b"{}\n");
             return Ok(());
         }
         Err((Vec::new(), EmitProblem::Character))
@@ -104,7 +93,7 @@ impl Writer {
             return Err((Vec::new(), EmitProblem::Character));
         }
         self.text(key)?;
-        self.begin(b":");
+        self.out.push(b":");
         // Everything but what stands behind a dash is aligned.
         let inner = (indent + STEP) / STEP * STEP;
         let place = Place { indent: inner, begun: false, has_head: false };
@@ -151,7 +140,7 @@ impl Writer {
             if !std::mem::take(&mut begun) {
                 self.spaces(indent);
             }
-            self.begin(b"- ");
+            self.out.push(b"- ");
             is_first = false;
             let place = Place { indent: indent + 2, begun: true, has_head: true };
             match node {
@@ -199,7 +188,6 @@ impl Writer {
         if text.contains(['\u{85}', '\u{2028}', '\u{2029}']) || text.starts_with('\u{feff}') || text == "<<" {
             return Err((Vec::new(), EmitProblem::Character));
         }
-        self.is_open = false;
         let look = Look::at(text);
         if text.contains('\n') || !scalar::is_text_for_sops(text) || is_old_word(text) || is_base_60(text) {
             self.double_quoted(text);
@@ -258,7 +246,7 @@ impl Writer {
 
     /// As a `|` block, its last line break included.
     fn literal(&mut self, text: &str, indent: usize) {
-        self.begin(b"|");
+        self.out.push(b"|");
         if text.starts_with([' ', '\n']) {
             self.out.push(b"4");
         }
@@ -266,7 +254,6 @@ impl Writer {
             self.out.push(b"-");
         } else if text == "\n" || text.ends_with("\n\n") {
             self.out.push(b"+");
-            self.is_open = true;
         }
         self.out.push(b"\n");
         for line in text.strip_suffix('\n').unwrap_or(text).split('\n') {
