@@ -1,7 +1,7 @@
 """A `secretGenerator` with encrypted inputs: what regent makes of it is what Flux' own decryption makes of the same commit, to the byte, with
 the hash in its name, and a Deployment refers to it by that name. A commit that changes an input gives another name. Then it is handed
 over: Vault holds a copy under that very name, the live Secret stays to the last byte, and nobody notices at the Deployment either, also
-not after another commit to the same input."""
+not after another commit to the same input, nor when the Kustomization goes back to the plain repository."""
 
 import base64
 import json
@@ -78,7 +78,48 @@ def story(stage):
     it.app.reconcile()
     it.flux.unchanged(*live)
     assert it.app.inventory() == inventory
+    goes_back(handing)
+    it.flux.unchanged(*live)
+    assert it.app.inventory() == inventory and refers(it) == second
     handing.bao.stop()
+
+
+def goes_back(handing):
+    """The plain repository again, without a key: `regent retire` says what has to be in the commit first."""
+    it = handing.it
+    says = " ".join(left_of_flux(handing))
+    assert "kustomization.yaml/gen of this commit" in says and "kustomization.yaml/fixed of this commit" in says, says
+    gen, fixed = (next(name for name in of(it, "prod", it.app) if name.startswith(own)) for own in ("gen", "fixed"))
+    files = {"db.yaml": stub("db"), "kustomization.yaml": json.dumps({
+        **KUSTOMIZATION, "resources": [*KUSTOMIZATION["resources"], "regent-generated/gen", "regent-generated/fixed"],
+        "secretGenerator": KUSTOMIZATION["secretGenerator"][2:]})}
+    for own, name in (("gen", gen), ("fixed", fixed)):
+        files[f"regent-generated/{own}/secret.yaml"] = stub(own)
+        files[f"regent-generated/{own}/kustomization.yaml"] = json.dumps(
+            {"resources": ["secret.yaml"], "nameSuffix": name.removeprefix(own)})
+    files.update(dict.fromkeys(["gen.env", "token.txt", "values.json", "values.yaml"]))
+    revision = it.commit(files)
+    assert all("of this commit" not in one for one in left_of_flux(handing))
+    it.app.spec(sourceRef=it.repository.ref, decryption=None)
+    it.app.ready(revision)
+
+
+def left_of_flux(handing):
+    """What an administrator is told of Flux."""
+    it, stage = handing.it, handing.stage
+    config = json.loads(it.regent.config.read_text())
+    config["store"]["kubeconfig"] = str(it.cluster.kubeconfig())
+    file = stage.folder / "admin.yaml"
+    file.write_text(json.dumps(config))
+    words = ["retire", "--repo", stage.repo.folder, "--revision", "main", "--path", "clusters/prod", "--config", file, "-o", "json"]
+    done = subprocess.run([stage.house.regent, *map(str, words)], capture_output=True, env=stage.house.env)
+    step, = (each for each in json.loads(done.stdout)["steps"] if each["step"] == "flux")
+    return step["left"]
+
+
+def stub(name):
+    return json.dumps({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "annotations": {
+        "kustomize.toolkit.fluxcd.io/ssa": "Ignore", "kustomize.toolkit.fluxcd.io/prune": "disabled"}}})
 
 
 class Stock:
