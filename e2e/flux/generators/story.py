@@ -4,11 +4,13 @@ over: Vault holds a copy under that very name, the live Secret stays to the last
 not after another commit to the same input, nor when the Kustomization goes back to the plain repository."""
 
 import base64
+import hashlib
 import json
+import os
 import subprocess
 
 import let_go
-from stage import CANARY, config_map
+from stage import CANARY, config_map, leaks
 
 LABEL = "regent.dev/authority"
 # A kustomization of its own, which sets the namespace as in any base.
@@ -78,10 +80,49 @@ def story(stage):
     it.app.reconcile()
     it.flux.unchanged(*live)
     assert it.app.inventory() == inventory
+    comes_late(handing)
     goes_back(handing)
     it.flux.unchanged(*live)
     assert it.app.inventory() == inventory and refers(it) == second
     handing.bao.stop()
+
+
+def comes_late(handing):
+    """A generator that is committed after the handover has no name before it is imported, under the one with its hash. Then it keeps that."""
+    it = handing.it
+    values = {"PASSWORD": f"{CANARY}-late"}
+    late = {**KUSTOMIZATION, "secretGenerator": [*KUSTOMIZATION["secretGenerator"], {"name": "late", "envs": ["late.env"]}]}
+    it.commit({"kustomization.yaml": json.dumps(late), "late.env": sops(it.stage, f"PASSWORD={values['PASSWORD']}\n", "dotenv")})
+    it.cluster.wait("it is refused", "ExternalArtifact", "prod", "prod",
+                    lambda thing: "kustomization.yaml/late: it is encrypted, and the handover does not list it" in ready(thing)["message"])
+    name = f"late-{hashed(values)}"
+    imports(handing, "prod/late-2456789bcd", ends=1)
+    imports(handing, f"prod/{name}")
+    assert handing.bao.fields(f"bootstrap/prod/prod/{name}") == values
+    it.cluster.wait("it is a stub", "Kustomization", "prod", "prod",
+                    lambda thing: f"prod_{name}__Secret" in {each["id"] for each in thing["status"]["inventory"]["entries"]})
+    assert it.live(name) is None
+
+    # Another value has another hash, and no second name.
+    values = {"PASSWORD": f"{CANARY}-later"}
+    it.applied(it.commit({"late.env": sops(it.stage, f"PASSWORD={values['PASSWORD']}\n", "dotenv")}))
+    imports(handing, f"prod/late-{hashed(values)}", ends=1)
+    assert f"prod_{name}__Secret" in it.app.inventory()
+    it.applied(it.commit({"kustomization.yaml": json.dumps(KUSTOMIZATION), "late.env": None}))
+
+
+def imports(handing, name, ends=0):
+    env = {"HOME": str(handing.work), "PATH": os.environ["PATH"], "TMPDIR": str(handing.work), "VAULT_CACERT": str(handing.bao.ca)}
+    program, _, *words = handing.words("--yes")
+    done = subprocess.run([*map(str, [program, "import", name, *words])], cwd=handing.work, env=env, capture_output=True)
+    assert done.returncode == ends and not leaks(done.stdout + done.stderr), (done.stdout + done.stderr).decode()
+
+
+def hashed(values):
+    """What kustomize appends to the name of a Secret with these values."""
+    data = {key: base64.b64encode(text.encode()).decode() for key, text in sorted(values.items())}
+    told = json.dumps({"data": data, "kind": "Secret", "name": "", "type": "Opaque"}, separators=(",", ":"))
+    return hashlib.sha256(told.encode()).hexdigest()[:10].translate(str.maketrans("013ae", "ghkmt"))
 
 
 def goes_back(handing):

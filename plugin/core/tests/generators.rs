@@ -565,6 +565,27 @@ fn regent_yaml_can_neither_exclude_an_input_nor_make_it_permanent() {
     assert!(with("secrets: {permanent: [{name: app/gen}]}\n").rendered().is_ok());
 }
 
+/// A patch that names an object without a namespace is for the one that says none itself.
+#[test]
+fn a_stub_says_a_namespace_where_its_document_does() {
+    let document =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reach/a-base-and-its-prod-overlay/tree/base/db.yaml");
+    let tree = |top: &str| {
+        let tree = Tree::first().with("db.yaml", std::fs::read(&document).unwrap());
+        tree.with("kustomization.yaml", format!("resources: [db.yaml]\n{top}"))
+    };
+    let stub = |tree: &Tree| {
+        let ruling = tree.vault(DocumentList::Readable(tree.handed_over()));
+        let mut artifact = tree.artifact(&ruling, &Keyring::default()).unwrap();
+        let Some(Change::Write(manifests)) = artifact.changes.remove(&path("db.yaml")) else { panic!() };
+        let [manifest] = <[Manifest; 1]>::try_from(manifests).ok().unwrap();
+        (manifest.identity().to_string(), json_of(manifest)["metadata"]["namespace"].clone())
+    };
+    assert_eq!(stub(&tree("namespace: prod\n")), ("Secret prod/db".to_owned(), Value::Null));
+    let own = Tree { regent_yaml: format!("{REGENT_YAML}secrets: {{namespace: app}}\n"), ..tree("") };
+    assert_eq!(stub(&own), ("Secret app/db".to_owned(), json!("app")));
+}
+
 #[test]
 fn beside_a_stub_stands_what_delivers_it_under_its_whole_name() {
     let more = "vault: {address: https://vault.example, mount: secret, prefix: prod}\n\

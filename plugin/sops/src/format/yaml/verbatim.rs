@@ -234,7 +234,7 @@ impl Writer {
                         0x100..=0xFFFF => format!("\\u{code:04X}"),
                         _ => format!("\\U{code:08X}"),
                     };
-                    self.out.push(escape.as_bytes());
+                    self.out.push(Plaintext::new(escape.into_bytes()).bytes());
                     continue;
                 }
             };
