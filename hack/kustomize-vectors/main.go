@@ -1,6 +1,7 @@
 // Command kustomize-vectors asks kustomize, as kustomize-controller runs it, what it builds.
 //
 //	go run . builds FOLDER...        for each case of plugin/core/tests/reach: writes its built.tsv
+//	go run . generators FOLDER...    for each case of plugin/core/tests/generators: writes its built.json and stubs.json
 //	go run . hashes SEED COUNT       Secrets with random values, and the name that a secretGenerator gives them
 //
 // A case: `tree/` is the repository, `flux.yaml` the spec of the Flux Kustomization, `clear/` what
@@ -16,9 +17,11 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand"
 	"os"
 	"path/filepath"
+	"regexp"
 	"sort"
 	"strconv"
 	"strings"
@@ -39,6 +42,10 @@ func main() {
 		for _, folder := range os.Args[2:] {
 			check(os.WriteFile(filepath.Join(folder, "built.tsv"), []byte(built(folder)), 0o644))
 		}
+	case len(os.Args) > 2 && os.Args[1] == "generators":
+		for _, folder := range os.Args[2:] {
+			generators(folder)
+		}
 	case len(os.Args) == 4 && os.Args[1] == "hashes":
 		seed, err := strconv.ParseInt(os.Args[2], 10, 64)
 		check(err)
@@ -46,7 +53,7 @@ func main() {
 		check(err)
 		hashes(rand.New(rand.NewSource(seed)), count)
 	default:
-		fmt.Fprintln(os.Stderr, "usage: kustomize-vectors builds FOLDER... | hashes SEED COUNT")
+		fmt.Fprintln(os.Stderr, "usage: kustomize-vectors builds FOLDER... | generators FOLDER... | hashes SEED COUNT")
 		os.Exit(2)
 	}
 }
@@ -59,32 +66,102 @@ func check(err error) {
 }
 
 func built(folder string) string {
-	work, err := os.MkdirTemp("", "vectors")
-	check(err)
+	work := workplace()
 	defer os.RemoveAll(work)
-	work, err = filepath.EvalSymlinks(work)
-	check(err)
 	check(os.CopyFS(work, os.DirFS(filepath.Join(folder, "tree"))))
 	overwrite(filepath.Join(folder, "clear"), work)
-
-	spec := map[string]any{}
-	if text, err := os.ReadFile(filepath.Join(folder, "flux.yaml")); err == nil {
-		check(yaml.Unmarshal(text, &spec))
-	}
-	path, _ := spec["path"].(string)
 	// Tells where an object came from, and changes nothing else.
-	spec["buildMetadata"] = []any{"originAnnotations"}
-	object := unstructured.Unstructured{Object: map[string]any{"spec": spec}}
-
-	top := filepath.Join(work, path)
-	if _, err := flux.NewGenerator(work, object).WriteFile(top); err != nil {
-		return refusal(work, err)
-	}
-	result, err := flux.SecureBuild(work, top, false)
+	path, result, err := build(folder, work, map[string]any{"buildMetadata": []any{"originAnnotations"}})
 	if err != nil {
 		return refusal(work, err)
 	}
 	return lines(path, result)
+}
+
+func workplace() string {
+	work, err := os.MkdirTemp("", "vectors")
+	check(err)
+	work, err = filepath.EvalSymlinks(work)
+	check(err)
+	return work
+}
+
+// build has kustomize build a tree as the Flux Kustomization of the case says, and more.
+func build(folder, work string, spec map[string]any) (string, resmap.ResMap, error) {
+	if text, err := os.ReadFile(filepath.Join(folder, "flux.yaml")); err == nil {
+		own := map[string]any{}
+		check(yaml.Unmarshal(text, &own))
+		maps.Copy(spec, own)
+	}
+	path, _ := spec["path"].(string)
+	object := unstructured.Unstructured{Object: map[string]any{"spec": spec}}
+	top := filepath.Join(work, path)
+	if _, err := flux.NewGenerator(work, object).WriteFile(top); err != nil {
+		return path, nil, err
+	}
+	result, err := flux.SecureBuild(work, top, false)
+	return path, result, err
+}
+
+// hashed is the end of a generated name: hexadecimal digits, some of them as other letters.
+var hashed = regexp.MustCompile(`-[2456789bcdfghkmt]{10}$`)
+
+// generators writes what kustomize makes of a tree with its inputs in clear text, puts the ends of generated names into
+// the files that regent has instead, and writes what kustomize makes with these.
+func generators(folder string) {
+	work := workplace()
+	defer os.RemoveAll(work)
+	check(os.CopyFS(work, os.DirFS(filepath.Join(folder, "tree"))))
+	overwrite(filepath.Join(folder, "clear"), work)
+	_, result, err := build(folder, work, map[string]any{})
+	check(err)
+	check(os.WriteFile(filepath.Join(folder, "built.json"), objects(result), 0o644))
+
+	var ends []string
+	for _, object := range result.Resources() {
+		if end := hashed.FindString(object.GetName()); object.GetKind() == "Secret" && end != "" {
+			ends = append(ends, "@"+strings.TrimSuffix(object.GetName(), end)+"@", end)
+		}
+	}
+	replacer := strings.NewReplacer(ends...)
+	instead := filepath.Join(folder, "artifact")
+	check(filepath.WalkDir(instead, func(path string, entry os.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		check(err)
+		return os.WriteFile(path, []byte(replacer.Replace(string(text))), 0o644)
+	}))
+
+	after := workplace()
+	defer os.RemoveAll(after)
+	check(os.CopyFS(after, os.DirFS(filepath.Join(folder, "tree"))))
+	// The inputs are not in the artifact.
+	check(filepath.WalkDir(filepath.Join(folder, "clear"), func(path string, entry os.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		name, err := filepath.Rel(filepath.Join(folder, "clear"), path)
+		check(err)
+		return os.Remove(filepath.Join(after, name))
+	}))
+	overwrite(instead, after)
+	_, result, err = build(folder, after, map[string]any{})
+	check(err)
+	check(os.WriteFile(filepath.Join(folder, "stubs.json"), objects(result), 0o644))
+}
+
+// objects is a JSON list of all that was built, sorted.
+func objects(result resmap.ResMap) []byte {
+	var all []string
+	for _, object := range result.Resources() {
+		text, err := object.MarshalJSON()
+		check(err)
+		all = append(all, string(text))
+	}
+	sort.Strings(all)
+	return []byte("[" + strings.Join(all, ",\n") + "]\n")
 }
 
 // overwrite puts the files of a folder over those of another.
@@ -100,6 +177,7 @@ func overwrite(from, to string) {
 		check(err)
 		text, err := os.ReadFile(path)
 		check(err)
+		check(os.MkdirAll(filepath.Dir(filepath.Join(to, name)), 0o700))
 		return os.WriteFile(filepath.Join(to, name), text, 0o600)
 	}))
 }

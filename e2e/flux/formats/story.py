@@ -1,7 +1,7 @@
 """What Flux' own decryption is tested with, through regent: documents encrypted to age and to PGP, several in a file, as JSON, a whole file
 by age, and a value that is a SOPS file itself. Each reaches the cluster with its value. A commit that changes no object says one thing:
-`Reconciliation finished`. What an artifact cannot hold (a generator, a patch, a component) is refused before anything moves, at the
-ExternalArtifact and with the file's name, and the Kustomization keeps what it has."""
+`Reconciliation finished`. What an artifact cannot hold (a generator that nothing gives a namespace, a patch, a component) is refused before
+anything moves, at the ExternalArtifact and with the file's name, and the Kustomization keeps what it has."""
 
 import base64
 import json
@@ -54,8 +54,8 @@ def story(stage):
     patch = sops(stage, "patch.yaml", secret("db", {"more": f"{CANARY}-patch"}, "prod"), "--age", stage.key.recipient)
     inner = sops(stage, "inner.json", f"{CANARY}-inside", "--age", stage.key.recipient, kind="binary")
     inside = json.dumps({**INSIDE, "data": {"key": base64.b64encode(inner).decode()}})
-    refused(it, "env.env", {"kustomization.yaml": kustomization(listed, secretGenerator=[{"name": "g", "envs": ["env.env"]}]),
-                            "env.env": env})
+    refused(it, "kustomization.yaml/g", {
+        "kustomization.yaml": kustomization(listed, secretGenerator=[{"name": "g", "envs": ["env.env"]}]), "env.env": env})
     refused(it, "patch.yaml", {"kustomization.yaml": kustomization(listed, patches=[{"path": "patch.yaml"}]),
                                "patch.yaml": patch})
     refused(it, "component", {"kustomization.yaml": kustomization(listed, components=["component"])})

@@ -34,6 +34,8 @@ pub(crate) struct Stub {
     pub(crate) meta: Meta,
     /// Its effective namespace.
     pub(crate) namespace: Option<String>,
+    /// The namespace that is written: a build that gives the other one looks for the document by its own.
+    pub(crate) written: Option<String>,
     /// A Secret's `type`, where it stands in the clear.
     pub(crate) secret_type: Option<String>,
     /// Argo CD's order, where it stands in the clear.
@@ -60,6 +62,7 @@ impl Stub {
             sync_wave: clear(&["metadata", "annotations", SYNC_WAVE]).filter(is_number).map(str::to_owned),
             clear: Clear::of(object),
             meta,
+            written: namespace.clone(),
             namespace,
         }
     }
@@ -67,14 +70,15 @@ impl Stub {
     /// For an object that only the list names.
     pub(crate) fn of_listed(listed: &ListedDocument) -> Self {
         let (api_version, kind) = listed.kind.rsplit_once('/').unwrap_or(("v1", &listed.kind));
-        let namespace = listed.name.namespace().as_str().to_owned();
+        let namespace = Some(listed.name.namespace().as_str().to_owned());
         let meta = Meta {
             api_version: api_version.to_owned(),
             kind: kind.to_owned(),
-            namespace: Some(namespace.clone()),
+            namespace: namespace.clone(),
             name: listed.name.name().to_owned(),
         };
-        Self { meta, namespace: Some(namespace), secret_type: None, sync_wave: None, clear: Clear::default() }
+        let (written, clear) = (namespace.clone(), Clear::default());
+        Self { meta, namespace, written, secret_type: None, sync_wave: None, clear }
     }
 
     /// The stub as the door's controller needs it. The label is there so that the lock knows it, should a
@@ -82,7 +86,7 @@ impl Stub {
     pub(crate) fn tree(&self, door: Door, authority: Option<&AuthorityName>) -> Branch {
         let text = |key: &str, value: &str| (key.to_owned(), Node::text(value));
         let mut metadata = vec![text("name", &self.meta.name)];
-        metadata.extend(self.namespace.as_deref().map(|namespace| text("namespace", namespace)));
+        metadata.extend(self.written.as_deref().map(|namespace| text("namespace", namespace)));
         if let Some(authority) = authority.filter(|_| self.meta.is_secret()) {
             let labels = Branch::from_entries([text(guard::AUTHORITY, authority.as_str())]);
             metadata.push(("labels".to_owned(), Node::Map(labels)));

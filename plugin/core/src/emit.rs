@@ -283,6 +283,12 @@ impl Manifest {
         Ok(Self { content: Content::Sealed, tree, ..self })
     }
 
+    /// The same object, written under the name that a build turns into its own.
+    pub(crate) fn written_as(mut self, name: &str) -> Self {
+        guard::mapping(&mut self.tree, "metadata").set("name", Node::text(name));
+        self
+    }
+
     /// What stands in once Vault rules.
     pub(crate) fn stub(
         file: &FilePath,

@@ -8,6 +8,7 @@
 //! that a prune deletes.
 
 use crate::bootstrap::Bootstrap;
+use crate::flux::generator::Generator;
 use crate::kustomization;
 use crate::name::FilePath;
 use regent_sops::envelope::Envelope;
@@ -19,7 +20,16 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Files {
     entries: BTreeMap<FilePath, Content>,
     /// What a build makes of them, where one decides instead of the walk.
-    built: Option<BTreeMap<FilePath, Option<String>>>,
+    built: Option<Built>,
+}
+
+/// What a build makes of a root.
+#[derive(Default)]
+pub struct Built {
+    /// The files that become objects, and the namespace that the build puts each into, where it does.
+    pub files: BTreeMap<FilePath, Option<String>>,
+    /// Generators with encrypted inputs, each of which becomes a Secret.
+    pub generators: Vec<Generator>,
 }
 
 /// What a source found at a path.
@@ -102,6 +112,12 @@ pub enum FileProblem {
     /// A source that did not read what it should have.
     #[error("it was not read")]
     NotRead,
+    /// What regent does not look at cannot become a part of a Secret.
+    #[error("`secrets.exclude` names {file}, which it is made of")]
+    ExcludedInput {
+        /// The file.
+        file: FilePath,
+    },
 }
 
 /// A manifest file, ready to be parsed.
@@ -117,12 +133,14 @@ pub(crate) struct Input<'a> {
 }
 
 /// How a manifest file is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(crate) enum Form<'a> {
     /// YAML or JSON, with or without a `sops` block.
     Manifest(Format),
     /// Encrypted as a whole; the inner name decides YAML or JSON.
     Whole(Envelope, &'a str),
+    /// No file: what a generator makes of encrypted inputs.
+    Generated(&'a Generator),
 }
 
 /// Whether a source needs to read a file of this name.
@@ -131,11 +149,30 @@ pub fn wanted(file_name: &str) -> bool {
 }
 
 impl Files {
-    /// The same, of which a build decides what becomes an object: these files (see [`crate::flux::reached::listing`]), each
-    /// in the namespace that the build gives it, and no others.
+    /// The same, of which a build decides what becomes an object (see [`crate::flux::reached::listing`]), and nothing else.
     #[must_use]
-    pub fn built_as(self, listed: BTreeMap<FilePath, Option<String>>) -> Self {
-        Self { built: Some(listed), ..self }
+    pub fn built_as(self, built: Built) -> Self {
+        Self { built: Some(built), ..self }
+    }
+
+    /// Whether a build decides what becomes of them.
+    pub(crate) fn is_built(&self) -> bool {
+        self.built.is_some()
+    }
+
+    /// What a document is made of: the bytes of its file, or of all that its generator reads. `None` where it was not read.
+    pub fn document(&self, path: &FilePath) -> Option<&[u8]> {
+        let generated = || self.generator(path).map(Generator::bytes);
+        match self.entries.get(path) {
+            Some(Content::Bytes(bytes)) => Some(bytes),
+            Some(Content::TooLarge { .. } | Content::BadLink | Content::Special | Content::NotRead) => None,
+            None => generated(),
+        }
+    }
+
+    /// The generator of a document that no file holds.
+    pub fn generator(&self, document: &FilePath) -> Option<&Generator> {
+        self.built.iter().flat_map(|built| &built.generators).find(|generator| generator.document() == document)
     }
 
     /// Adds a file. `false`, and nothing changes, where there is one of this name already: a damaged Git tree
@@ -190,6 +227,7 @@ impl FilesError {
                                        folder in `secrets.exclude`"
                     .to_owned(),
                 FileProblem::ListedTwice => "list it once".to_owned(),
+                FileProblem::ExcludedInput { file } => format!("take {file} out of `secrets.exclude`"),
             },
             Self::Kustomization { .. } => "keep `resources` and `namespace` only and commit what `kustomize build` \
                                            makes of the rest, or list the folder in `secrets.exclude`"
@@ -226,11 +264,14 @@ pub(crate) fn inputs<'a>(
         walk.excluded = files.entries.keys().filter(|path| bootstrap.excluded(path)).collect();
     }
     if let (Some(built), None) = (&files.built, folder) {
-        for (path, namespace) in built {
+        for (path, namespace) in &built.files {
             // One that is listed and not there was refused when the build was followed.
             if let Some((path, _)) = files.entries.get_key_value(path) {
                 walk.file(path, namespace.as_deref());
             }
+        }
+        for generator in &built.generators {
+            walk.generated(generator, bootstrap);
         }
         return (walk.inputs, walk.errors);
     }
@@ -358,6 +399,22 @@ impl<'a> Walk<'a, '_> {
             }
         };
         self.errors.push(FilesError::File { file: path.clone(), problem });
+    }
+
+    /// What a generator makes.
+    fn generated(&mut self, generator: &'a Generator, bootstrap: Option<&Bootstrap>) {
+        let is_excluded = |file: &&FilePath| bootstrap.is_some_and(|bootstrap| bootstrap.excluded(file));
+        if let Some(file) = generator.files().find(is_excluded) {
+            let problem = FileProblem::ExcludedInput { file: file.clone() };
+            self.errors.push(FilesError::File { file: generator.document().clone(), problem });
+            return;
+        }
+        self.inputs.push(Input {
+            path: generator.document(),
+            bytes: generator.bytes(),
+            form: Form::Generated(generator),
+            namespace: generator.build_namespace().map(str::to_owned),
+        });
     }
 
     /// What the kustomization of `folder` lists. The outermost `namespace` wins, as in kustomize.

@@ -5,6 +5,7 @@
 //! ```text
 //! reach      a tree, a Kustomization -> how each file is reached, and which object each encrypted document becomes
 //! artifact   a tree -> the same tree; each encrypted document opened, judged, and encrypted to regent alone, or a stub
+//! generator  a `secretGenerator` with encrypted inputs -> the Secret that it stands for
 //! reached    of a root what the Kustomization makes of it: which files become objects, and where
 //! bound      whom a wrapped data key is for: authority, epoch, namespace, Kustomization
 //! patches    what does all this without an artifact: the entry of `spec.patches` that lets go, and what it does not reach
@@ -17,6 +18,7 @@
 pub mod artifact;
 pub mod begin;
 pub mod bound;
+pub mod generator;
 pub mod name_hash;
 pub mod observed;
 pub mod patches;

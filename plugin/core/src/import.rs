@@ -255,6 +255,11 @@ impl Importation {
         self.known.contains(&(file.clone(), blob.to_owned()))
     }
 
+    /// Whether a document of this path was handed over or imported, whatever it held.
+    pub(crate) fn knows_file(&self, file: &FilePath) -> bool {
+        self.known.iter().any(|(known, _)| known == file)
+    }
+
     /// Why there is nothing to import, where the root does not have it.
     pub fn no_document(&self) -> ImportRefusal {
         ImportRefusal::NoDocument { kind: self.kind.clone(), name: self.name.clone() }

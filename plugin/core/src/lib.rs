@@ -51,4 +51,4 @@ pub mod survey;
 pub mod verify;
 mod written;
 
-pub use refusal::{DocumentProblem, Refusal};
+pub use refusal::{DocumentProblem, GeneratorProblem, Refusal};

@@ -231,6 +231,12 @@ fn compared<'l>(
             }
             return (moved, findings);
         }
+        Form::Generated(_) => {
+            if left == 0 {
+                not_listed(0, "what it reads");
+            }
+            return (moved, findings);
+        }
         Form::Manifest(format) => format,
     };
     // What does not parse, and what has no namespace, lint names.
@@ -321,6 +327,13 @@ fn look(request: &Request<'_>, scope: &Scope<'_>, input: &Input<'_>) -> Looked {
             }
             Err(error) => {
                 note(error.into());
+                return looked;
+            }
+        },
+        Form::Generated(generator) => match generator.open(request.bootstrap, request.keys, request.limits) {
+            Ok(secret) => objects(&[secret], View::Opened),
+            Err(problem) => {
+                note(problem);
                 return looked;
             }
         },
@@ -536,7 +549,8 @@ fn of_files(error: &FilesError) -> Finding {
                 | FileProblem::BadLink
                 | FileProblem::Special
                 | FileProblem::ListedTwice
-                | FileProblem::NotRead => Rule::FileNotRendered,
+                | FileProblem::NotRead
+                | FileProblem::ExcludedInput { .. } => Rule::FileNotRendered,
             };
             (rule, file, None, problem.to_string())
         }
@@ -589,7 +603,12 @@ fn of_document(file: &FilePath, problem: &Problem) -> Finding {
         DocumentProblem::OutsideRoot => (Rule::DoesNotOpen, "move it into the root, or into one of its own"),
         DocumentProblem::AppliedTwice { .. } => (Rule::TwoObjects, "let one Kustomization apply it"),
         DocumentProblem::NotApplied => (Rule::DoesNotOpen, "list it in `secrets.exclude`, or in a kustomization"),
-        DocumentProblem::NotHandedOver { .. } => (Rule::KustomizationUnsupported, "make it a Secret of its own"),
+        DocumentProblem::NotHandedOver { .. } | DocumentProblem::Generator(_) => {
+            (Rule::KustomizationUnsupported, "make it a Secret of its own")
+        }
+        DocumentProblem::Input { file, problem } => {
+            return of_document(file, &Problem { line: *at, problem: (**problem).clone() });
+        }
         DocumentProblem::Renamed { .. } => {
             (Rule::KustomizationUnsupported, "write the name that it becomes into the document")
         }

@@ -103,7 +103,12 @@ impl Problem {
             DocumentProblem::Secret(problem) => DocumentProblem::Secret(problem.without_keys()),
             DocumentProblem::Gate(problem) => DocumentProblem::Gate(problem.without_keys()),
             DocumentProblem::DuplicateKey { line, .. } => DocumentProblem::DuplicateKey { key, line },
+            DocumentProblem::Input { file, problem } => {
+                let problem = Self { line: self.line, problem: *problem }.without_keys().problem;
+                DocumentProblem::Input { file, problem: Box::new(problem) }
+            }
             problem @ (DocumentProblem::NotAnObject { .. }
+            | DocumentProblem::Generator(_)
             | DocumentProblem::MacOnlyEncrypted
             | DocumentProblem::ClearSecret(_)
             | DocumentProblem::EncryptedKind { .. }

@@ -132,6 +132,17 @@ pub enum DocumentProblem {
         /// The use.
         what: &'static str,
     },
+    /// It is what a `secretGenerator` makes of encrypted inputs, and regent does not make it.
+    #[error("`secretGenerator` with encrypted inputs: {0}")]
+    Generator(#[from] GeneratorProblem),
+    /// An input of a generator.
+    #[error("{file}: {problem}")]
+    Input {
+        /// The file.
+        file: FilePath,
+        /// What is wrong in it.
+        problem: Box<DocumentProblem>,
+    },
     /// A Flux Kustomization gives it another name than the root does.
     #[error("it is encrypted, and the Kustomization renames it to `{becomes}`")]
     Renamed {
@@ -155,4 +166,54 @@ pub enum DocumentProblem {
         /// Where.
         line: u32,
     },
+}
+
+/// Why regent does not make what a `secretGenerator` with encrypted inputs makes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GeneratorProblem {
+    /// No file could have its name below it.
+    #[error("its name is none that a file could have")]
+    Name,
+    /// Nothing says where the Secret goes, and kustomize would find nobody who refers to it.
+    #[error("it has no namespace, and the build gives it none")]
+    NoNamespace,
+    /// An input in clear text that no handover would see change.
+    #[error("an input of it lies outside the root")]
+    InputOutsideRoot,
+    /// kustomize-controller decrypts it as something whose lines are no `KEY=value`.
+    #[error("{file} is encrypted and stands under `envs`, where only dotenv makes sense")]
+    NotDotenv {
+        /// The file.
+        file: FilePath,
+    },
+    /// Versions of SOPS write it to different places, so the hash would depend on them.
+    #[error("{file} has a comment behind a value, which versions of SOPS decrypt to different texts")]
+    CommentBehindValue {
+        /// The file.
+        file: FilePath,
+    },
+    /// Where regent would put the Secret is something else.
+    #[error("`regent-generated` lies beside its kustomization, and that is the folder that regent makes")]
+    FolderTaken,
+    /// Two entries whose Secrets could not be told apart.
+    #[error("two entries of its kustomization have this name")]
+    Twice,
+    /// kustomize refuses it.
+    #[error("a key is given twice")]
+    KeyTwice,
+    /// kustomize refuses it.
+    #[error("a literal is no `key=value`")]
+    BadLiteral,
+    /// kustomize refuses it.
+    #[error("a line of an `envs` file is no text in UTF-8")]
+    NotText,
+    /// kustomize reads none of what follows, and says nothing.
+    #[error("a line of an `envs` file has 64 KiB or more, and kustomize reads none of what follows")]
+    LongLine,
+    /// Nobody could bring it back: `regent restore` reads a folder and follows no build.
+    #[error("`secrets.permanent` lists it, and `regent restore` could not bring it back")]
+    Permanent,
+    /// Which of them it made is not known without its plaintext.
+    #[error("the handover lists several Secrets that it may have made")]
+    Ambiguous,
 }

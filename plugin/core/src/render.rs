@@ -14,13 +14,14 @@ use crate::bootstrap::{Bootstrap, MacOnlyEncrypted};
 use crate::emit::{Content, Identity, Manifest, Placed};
 use crate::evidence::{DocumentList, ListedClass, ListedDocument};
 use crate::files::{self, Files, Form, Input};
+use crate::flux::generator::{self, Generator};
 use crate::gate::{self, GateProblem};
 use crate::handover::copy::{self, Copy};
 use crate::import::Importation;
 use crate::kustomization;
 use crate::name::{AuthorityName, FilePath, Namespace, SecretName};
 use crate::object::{Meta, Object, Problem, View, objects};
-use crate::refusal::{DocumentProblem, Refusal};
+use crate::refusal::{DocumentProblem, GeneratorProblem, Refusal};
 use crate::secret::{self, SecretProblem};
 use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 use regent_sops::{Document, Limits, Opener, envelope};
@@ -223,7 +224,19 @@ enum Shows {
 
 /// What cannot be read shows nothing: where it is new it is opened, and then told.
 fn shows(request: &Request<'_>, scope: &Scope<'_>, input: &Input<'_>, importation: &Importation) -> Shows {
-    let Form::Manifest(format) = input.form else { return Shows::NotAll };
+    let format = match input.form {
+        Form::Manifest(format) => format,
+        Form::Whole(..) => return Shows::NotAll,
+        Form::Generated(generator) => {
+            let (name, kind) = (importation.name(), importation.kind());
+            let is_it = kind == "Secret"
+                && generator.namespace() == name.namespace().as_str()
+                && generator.may_be_named(name.name());
+            // Two that are listed could not be told apart once nothing is opened.
+            let has_another = generator.known_name().is_none() && importation.knows_file(input.path);
+            return if is_it && !has_another { Shows::It } else { Shows::Others };
+        }
+    };
     let sealed = match Document::parse(input.bytes, format, request.limits) {
         Ok(Document::Clear(_)) => return Shows::Others,
         Ok(Document::Sealed(sealed)) => sealed,
@@ -304,7 +317,13 @@ pub fn one(request: &Request<'_>, name: &SecretName, listed: &FilePath) -> Resul
 /// only asked about where it is the listed one.
 fn may_hold(request: &Request<'_>, scope: &Scope<'_>, input: &Input<'_>, name: &SecretName, listed: &FilePath) -> bool {
     let is_listed = input.path == listed;
-    let Form::Manifest(format) = input.form else { return is_listed };
+    let format = match input.form {
+        Form::Manifest(format) => format,
+        Form::Whole(..) => return is_listed,
+        Form::Generated(generator) => {
+            return generator.namespace() == name.namespace().as_str() && generator.may_be_named(name.name());
+        }
+    };
     let Ok(Document::Sealed(sealed)) = Document::parse(input.bytes, format, request.limits) else { return is_listed };
     objects(sealed.documents(), View::Sealed).iter().any(|object| {
         let Ok(object) = object else { return is_listed };
@@ -319,10 +338,15 @@ fn may_hold(request: &Request<'_>, scope: &Scope<'_>, input: &Input<'_>, name: &
 /// A problem of one file as a refusal of the answer.
 pub(crate) fn refusal(input: &Input<'_>, problem: Problem) -> Refusal {
     let problem = told(input, problem).problem;
+    let (file, problem) = if let DocumentProblem::Input { file, problem } = problem {
+        (file, *problem)
+    } else {
+        (input.path.clone(), problem)
+    };
     if let DocumentProblem::Sops(regent_sops::Error::Stopped) = problem {
         return Refusal::Stopped;
     }
-    Refusal::Document { file: input.path.clone(), problem }
+    Refusal::Document { file, problem }
 }
 
 /// Files that a kustomization above the asked folder puts into another namespace than the folder's own
@@ -441,7 +465,8 @@ pub(crate) fn mac_scope(sealed: &regent_sops::Sealed, bootstrap: Option<&Bootstr
 pub(crate) fn told(input: &Input<'_>, problem: Problem) -> Problem {
     match input.form {
         Form::Whole(..) => problem.without_keys(),
-        Form::Manifest(_) => problem,
+        // The keys of what a generator reads stand in the clear: names of files, and what dotenv never encrypts.
+        Form::Manifest(_) | Form::Generated(_) => problem,
     }
 }
 
@@ -464,6 +489,10 @@ pub(crate) fn opened(
                 Ok(objects(sealed.open(keys)?.documents(), View::Opened))
             }
         },
+        Form::Generated(generator) => {
+            let secret = generator.open(bootstrap, keys, limits)?;
+            Ok(objects(std::slice::from_ref(&secret), View::Opened))
+        }
     }
 }
 
@@ -483,6 +512,9 @@ pub(crate) fn value(
     let meta = named(object)?;
     let namespace = scope.namespace(object, &meta, input.namespace.as_deref())?;
     let class = scope.class(object, &meta, namespace.as_deref())?;
+    if let (Form::Generated(_), Class::Permanent { .. }) = (input.form, class) {
+        return Err(object.problem(GeneratorProblem::Permanent));
+    }
     let permit = gate::admit(object, ruling);
     let permit = permit.map_err(|problem| object.problem(problem))?;
     let manifest = match class {
@@ -517,6 +549,11 @@ fn stubs(
             Document::Clear(tree) => (objects(&tree.documents, View::Clear), View::Clear),
             Document::Sealed(sealed) => (objects(sealed.documents(), View::Sealed), View::Sealed),
         },
+        Form::Generated(generator) => {
+            let name = generated_name(list, generator).map_err(at_file)?;
+            let secret = generator.closed(&name, request.limits).map_err(at_file)?;
+            (objects(std::slice::from_ref(&secret), View::Sealed), View::Sealed)
+        }
     };
     let mut manifests = Vec::new();
     let mut without_name = 0;
@@ -532,6 +569,28 @@ fn stubs(
         manifests.extend(hidden(request, scope, list, input, without_name, &known)?);
     }
     Ok(manifests)
+}
+
+/// The name of what a generator made before the handover: its own, or the listed one that ends in a hash. Where several
+/// may be, the one of this very place.
+fn generated_name(list: Option<&List<'_>>, generator: &Generator) -> Result<String, DocumentProblem> {
+    if let Some(name) = generator.known_name() {
+        return Ok(name.to_owned());
+    }
+    let list = list.ok_or(DocumentProblem::IdentityEncrypted)?;
+    let is_it = |listed: &&ListedDocument| {
+        listed.kind == "Secret"
+            && listed.name.namespace().as_str() == generator.namespace()
+            && generator.may_be_named(listed.name.name())
+    };
+    let here: Vec<_> = list.of_file(generator.document()).iter().copied().filter(is_it).collect();
+    let elsewhere = || list.generated().filter(is_it).collect();
+    let found = if here.is_empty() { elsewhere() } else { here };
+    match found.as_slice() {
+        [listed] => Ok(listed.name.name().to_owned()),
+        [] => Err(DocumentProblem::NotListed),
+        [..] => Err(GeneratorProblem::Ambiguous.into()),
+    }
 }
 
 fn stub_or_plain(
@@ -565,7 +624,11 @@ fn stub_or_plain(
         }
         (Class::Plain | Class::Handover | Class::Permanent { .. }, Some(_), _)
         | (Class::Handover | Class::Permanent { .. }, None, None) => {
-            stood_in(request, scope, input, Stub::of_object(object, meta, namespace), class, listed)
+            let mut stub = Stub::of_object(object, meta, namespace);
+            if request.files.is_built() && input.namespace.is_some() {
+                stub.written.clone_from(&stub.meta.namespace);
+            }
+            stood_in(request, scope, input, stub, class, listed)
         }
     };
     manifests.map_err(|problem| object.problem(problem))
@@ -656,6 +719,12 @@ impl<'a> List<'a> {
     pub(crate) fn find(&self, meta: &Meta, namespace: Option<&str>) -> Option<&'a ListedDocument> {
         let name = secret::name(namespace?, &meta.name).ok()?;
         self.by_name.get(&(&name, meta.group(), meta.kind.as_str())).copied()
+    }
+
+    /// Those that a generator made, wherever it stood: a path below a kustomization is no file's.
+    fn generated(&self) -> impl Iterator<Item = &'a ListedDocument> {
+        let is_below = |path: &FilePath| path.parent().is_some_and(|above| generator::is_kustomization(&above));
+        self.by_file.iter().filter(move |(path, _)| is_below(path)).flat_map(|(_, listed)| listed.iter().copied())
     }
 
     pub(crate) fn of_file(&self, path: &FilePath) -> &[&'a ListedDocument] {

@@ -83,6 +83,19 @@ fn file(input: &Input<'_>, scope: &Scope<'_>, keys: &Keyring, limits: &Limits) -
     let format = match input.form {
         Form::Whole(..) => return SurveyedFile { file, sealing: Sealing::Whole, documents: Ok(Vec::new()) },
         Form::Manifest(format) => format,
+        Form::Generated(generator) => {
+            let name = generator.known_name().unwrap_or(generator.name());
+            let object = generator.closed(name, limits).map(|secret| objects(&[secret], View::Sealed));
+            let documents = object.map(|objects| {
+                let mut documents: Vec<_> = objects.into_iter().map(|object| document(object, input, scope)).collect();
+                // Without its hash the name is another Secret's.
+                for document in documents.iter_mut().filter(|_| generator.known_name().is_none()) {
+                    document.identity = None;
+                }
+                documents
+            });
+            return SurveyedFile { file, sealing: Sealing::Whole, documents };
+        }
     };
     let (sealing, objects) = match Document::parse(input.bytes, format, limits) {
         Ok(Document::Clear(tree)) => (Sealing::Clear, objects(&tree.documents, View::Clear)),

@@ -15,7 +15,7 @@ use regent_core::rebootstrap::RebootstrapRefusal;
 use regent_core::restore::RestoreRefusal;
 use regent_core::retire::RetireRefusal;
 use regent_core::rules::RuleRefusal;
-use regent_core::{DocumentProblem, Refusal};
+use regent_core::{DocumentProblem, GeneratorProblem, Refusal};
 use regent_sops::IdentityProblem;
 use std::io::{ErrorKind, Write as _};
 use std::path::Path;
@@ -625,6 +625,8 @@ fn way_out_of_flux(problem: &DocumentProblem) -> Option<&'static str> {
         Some("write that name into the document itself")
     } else if let DocumentProblem::NotHandedOver { .. } = problem {
         Some("make it a Secret of its own among the `resources`")
+    } else if let DocumentProblem::Generator(problem) = problem {
+        Some(way_out_of_generator(problem))
     } else if let DocumentProblem::AppliedTwice { .. } = problem {
         Some("let one of them apply it")
     } else if let DocumentProblem::NotApplied = problem {
@@ -633,6 +635,26 @@ fn way_out_of_flux(problem: &DocumentProblem) -> Option<&'static str> {
         Some("move it into the root, or give its folder a `regent.yaml` and an entry of its own")
     } else {
         None
+    }
+}
+
+/// What helps with a generator that regent does not make.
+fn way_out_of_generator(problem: &GeneratorProblem) -> &'static str {
+    match problem {
+        GeneratorProblem::Name | GeneratorProblem::Twice => "give it a name of its own",
+        GeneratorProblem::NoNamespace => {
+            "give its kustomization a `namespace`, or the Kustomization a `targetNamespace`"
+        }
+        GeneratorProblem::InputOutsideRoot => "copy the input into the root",
+        GeneratorProblem::NotDotenv { .. } => "encrypt it as dotenv, or list it under `files`",
+        GeneratorProblem::CommentBehindValue { .. } => "put each comment on a line of its own",
+        GeneratorProblem::FolderTaken => "give that folder another name",
+        GeneratorProblem::KeyTwice
+        | GeneratorProblem::BadLiteral
+        | GeneratorProblem::NotText
+        | GeneratorProblem::LongLine => "correct it; `kustomize build` shows what it makes",
+        GeneratorProblem::Permanent => "make it a Secret of its own among the `resources`",
+        GeneratorProblem::Ambiguous => "move it back to where it was handed over",
     }
 }
 
@@ -863,7 +885,9 @@ fn of_document(problem: &DocumentProblem) -> (Code, Exit) {
         | DocumentProblem::AppliedTwice { .. }
         | DocumentProblem::NotApplied
         | DocumentProblem::NotHandedOver { .. }
+        | DocumentProblem::Generator(_)
         | DocumentProblem::Renamed { .. } => (Code::Files, Exit::Refused),
+        DocumentProblem::Input { problem, .. } => of_document(problem),
         DocumentProblem::TwoObjects { .. } | DocumentProblem::NameTaken => (Code::Twice, Exit::Refused),
         DocumentProblem::NotListed | DocumentProblem::IdentityEncrypted => (Code::NotListed, Exit::Refused),
         DocumentProblem::DuplicateKey { .. } | DocumentProblem::BadMerge { .. } => (Code::Syntax, Exit::Document),

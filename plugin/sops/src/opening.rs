@@ -170,6 +170,22 @@ impl Opened {
     }
 }
 
+impl Opened {
+    /// All documents as the `sops` program decrypts a file of this format, to the byte.
+    ///
+    /// # Errors
+    /// [`Error::Emit`] where the format cannot hold the tree, and where what `sops` writes depends on more than the tree
+    /// tells.
+    pub fn emit_verbatim(&self, format: Format) -> Result<Plaintext, Error> {
+        match format {
+            Format::Yaml => yaml::emit_verbatim(&self.tree),
+            Format::Json => json::emit_verbatim(&self.tree),
+            Format::Ini => ini::emit_verbatim(&self.tree),
+            Format::Dotenv | Format::Binary => self.emit(format, Reveal::Values),
+        }
+    }
+}
+
 /// The data key: of the one group, or combined from the parts of several.
 fn data_key(metadata: &Metadata, opener: Opener<'_>) -> Result<Plaintext, Error> {
     let mut damaged = Vec::new();

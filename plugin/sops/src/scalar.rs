@@ -126,6 +126,11 @@ pub(crate) fn is_text_for_every_reader(text: &str) -> bool {
     !number_like && !word(&["", "~", "<<", "=", "null", "true", "false", "yes", "no", "on", "off", "y", "n"])
 }
 
+/// Whether a plain scalar is text for SOPS.
+pub(crate) fn is_text_for_sops(text: &str) -> bool {
+    matches!(classify(text, Tag::Absent, Dialect::Sops), Ok(Kind::Text))
+}
+
 /// A scalar's type, its text still where it was.
 enum Kind {
     Null,

@@ -17,7 +17,7 @@ mod transit;
 
 use json::{Json, Number};
 use regent_sops::{
-    Bound, Branch, DataKey, Document, EmitProblem, Error, Format, Keyring, Limits, Reveal, Selection, Stanza,
+    Bound, Branch, DataKey, Document, EmitProblem, Error, Format, Keyring, Limits, Opened, Reveal, Selection, Stanza,
     ValueProblem, WrappingKeys,
 };
 use std::collections::BTreeMap;
@@ -74,6 +74,8 @@ struct Tally {
     not_compared: u64,
     stricter: BTreeMap<&'static str, u64>,
     wider: BTreeMap<&'static str, u64>,
+    /// What became of the text that has to be the same to the byte.
+    verbatim: BTreeMap<&'static str, u64>,
     wrong: Vec<String>,
 }
 
@@ -88,6 +90,9 @@ impl std::fmt::Display for Tally {
         }
         for (reason, count) in &self.wider {
             writeln!(f, "opened by regent alone, {reason}: {count}")?;
+        }
+        for (how, count) in &self.verbatim {
+            writeln!(f, "decrypted as text, {how}: {count}")?;
         }
         write!(f, "disagreements: {}", self.wrong.len())
     }
@@ -340,7 +345,18 @@ fn judge(sops: &Sops, keys: &Keyring, file: &[u8], format: Format, which: &str, 
     };
     let documents = ours.as_ref().map_or(1, |opened| opened.documents().len());
     let theirs = sops.decrypt(file, format, documents);
+    let written = match (&ours, &theirs) {
+        (Ok(opened), Verdict::Opened(_)) => Some(verbatim(sops, opened, file, format)),
+        _ => None,
+    };
     let mut tally = tally.lock().unwrap();
+    match written {
+        Some(Ok(how)) => *tally.verbatim.entry(how).or_default() += 1,
+        Some(Err(problem)) => {
+            tally.wrong.push(format!("{format}, {which}: {problem}\n{}", String::from_utf8_lossy(file)));
+        }
+        None => {}
+    }
     let problem = match (&ours, &theirs) {
         (Err(_), Verdict::Refused(_)) => {
             tally.refused += 1;
@@ -393,6 +409,21 @@ fn judge(sops: &Sops, keys: &Keyring, file: &[u8], format: Format, which: &str, 
         }
     };
     tally.wrong.push(format!("{format}, {which}: {problem}\n{}", String::from_utf8_lossy(file)));
+}
+
+/// What became of the text that regent takes for the very bytes of `sops`. That it writes none is no mistake.
+fn verbatim(sops: &Sops, opened: &Opened, file: &[u8], format: Format) -> Result<&'static str, String> {
+    let Ok(ours) = opened.emit_verbatim(format) else { return Ok("not written by regent") };
+    let (code, theirs, told) =
+        sops.run(file, &["--decrypt", "--input-type", format.name(), "--output-type", format.name()]);
+    if code != 0 {
+        return Err(format!("regent writes what sops does not: {told}"));
+    }
+    if ours.expose() == theirs {
+        return Ok("the same bytes");
+    }
+    let (theirs, ours) = (String::from_utf8_lossy(&theirs), String::from_utf8_lossy(ours.expose()));
+    Err(format!("other bytes:\n  sops:   {theirs:?}\n  regent: {ours:?}"))
 }
 
 /// Why regent refuses a file that `sops` opens; `None` is a defect.

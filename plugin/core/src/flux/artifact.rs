@@ -3,6 +3,7 @@
 //! ```text
 //! while Git rules    an encrypted document is opened, judged as for any front door, guarded, and encrypted to regent alone
 //! once Vault rules   it is a stub, and beside it, once settled, what `after:` says; nothing is opened
+//! in both            a generator with encrypted inputs is such a document, in a folder of its own ([`generator`])
 //! in every phase     `regent.yaml` and what regent does not look at is left out; a file without encrypted documents stays
 //!                    to the byte
 //! ```
@@ -21,14 +22,15 @@ use regent_sops::{
 use crate::authority::{Mode, Ruling};
 use crate::bootstrap::Bootstrap;
 use crate::emit::{Content, Identity, Manifest};
-use crate::files::{self, Files, Form, Input};
+use crate::files::{self, Files, FilesError, Form, Input};
 use crate::flux::bound::{self, Bound};
+use crate::flux::generator::{self, Generator};
 use crate::gate;
 use crate::guard;
 use crate::kustomization;
 use crate::name::FilePath;
 use crate::object::{Object, Problem, View, objects};
-use crate::refusal::{DocumentProblem, Refusal};
+use crate::refusal::{DocumentProblem, GeneratorProblem, Refusal};
 use crate::render::{self, Class, Door, Scope, at_file, refusal};
 use crate::secret::SecretProblem;
 
@@ -87,6 +89,8 @@ pub enum Change {
     Remove,
     /// It holds these documents, in order.
     Write(Vec<Manifest>),
+    /// It is this kustomization: one of Git without generators that regent stands in for, or one of regent's own.
+    Kustomization(Branch),
 }
 
 /// Builds it: every change, or one refusal (the first by file order).
@@ -104,7 +108,9 @@ pub fn artifact(request: &Request<'_>) -> Result<Artifact, Refusal> {
         Mode::Stubs(_) => (Phase::Handover, stubs(request, &inputs)?),
         Mode::Unasked => return Err(Refusal::Unasked),
     };
-    let mut changes = BTreeMap::new();
+    let (made, written): (Vec<_>, Vec<_>) =
+        written.into_iter().partition(|(path, _)| request.files.generator(path).is_some());
+    let mut changes = generated(request, made)?;
     for (path, manifests) in written {
         let name = artifact_name(request, &path).filter(|name| !changes.contains_key(name));
         let taken = || Refusal::Document { file: path.clone(), problem: DocumentProblem::NameTaken };
@@ -123,6 +129,45 @@ pub fn artifact(request: &Request<'_>) -> Result<Artifact, Refusal> {
         }
     }
     Ok(Artifact { phase, changes })
+}
+
+/// What stands in for generators: a folder for each, and the kustomizations that list it. The inputs leave: who reads
+/// them is gone.
+fn generated(
+    request: &Request<'_>,
+    made: Vec<(FilePath, Vec<Manifest>)>,
+) -> Result<BTreeMap<FilePath, Change>, Refusal> {
+    let mut changes = BTreeMap::new();
+    let mut listing: BTreeMap<&FilePath, Vec<(&Generator, Vec<String>)>> = BTreeMap::new();
+    for (document, manifests) in made {
+        let Some(generator) = request.files.generator(&document) else { continue };
+        let refused = || Refusal::Document { file: document.clone(), problem: GeneratorProblem::Name.into() };
+        let file = |name: &str| generator.file(name).ok_or_else(refused);
+        let delivers = |manifest: &Manifest| manifest.content() == Content::Delivery;
+        let (operators, secret): (Vec<_>, Vec<_>) = manifests.into_iter().partition(delivers);
+        let mut resources = vec![generator.resource()];
+        if let Some(named) = secret.first().map(|manifest| manifest.identity().name.clone()) {
+            changes.insert(file("kustomization.yaml")?, Change::Kustomization(generator.nested(&named)));
+        }
+        if !operators.is_empty() {
+            resources.push(format!("{}/{}", generator.resource(), generator::DELIVERY));
+            changes.insert(file(generator::DELIVERY)?, Change::Write(operators));
+        }
+        let secret = secret.into_iter().map(|manifest| manifest.written_as(generator.name())).collect();
+        changes.insert(file(generator::SECRET)?, Change::Write(secret));
+        for input in generator.encrypted_inputs() {
+            changes.insert(input.clone(), Change::Remove);
+        }
+        listing.entry(generator.kustomization()).or_default().push((generator, resources));
+    }
+    for (kustomization, replaced) in listing {
+        let bytes = request.files.document(kustomization).unwrap_or_default();
+        let rewritten = generator::rewritten(bytes, replaced, request.limits).map_err(|(line, problem)| {
+            Refusal::Files(FilesError::Kustomization { file: kustomization.clone(), line, problem })
+        })?;
+        changes.insert(kustomization.clone(), Change::Kustomization(rewritten));
+    }
+    Ok(changes)
 }
 
 /// What regent does not look at, the controller must not meet: it looks at hidden files too, and what is encrypted there
@@ -168,7 +213,7 @@ fn stubs(request: &Request<'_>, inputs: &[Input<'_>]) -> Result<Vec<(FilePath, V
 /// Whether SOPS, age or PGP wrote the file, also where nothing in it is encrypted: the controller would ask for its key.
 fn has_block(input: &Input<'_>, limits: &Limits) -> bool {
     match input.form {
-        Form::Whole(..) => true,
+        Form::Whole(..) | Form::Generated(_) => true,
         Form::Manifest(format) => {
             is_encrypted(input.path, input.bytes)
                 && matches!(Document::parse(input.bytes, format, limits), Ok(Document::Sealed(_)))
@@ -216,6 +261,10 @@ fn file(request: &Request<'_>, scope: &Scope<'_>, input: &Input<'_>) -> Result<F
         Form::Whole(envelope, inner) => {
             let opened = envelope::open_manifests(input.bytes, envelope, inner, request.keys, request.limits);
             Ok(File { manifests: anew(opened.map_err(at_file)?.documents())?, is_encrypted: true })
+        }
+        Form::Generated(generator) => {
+            let secret = generator.open(scope.bootstrap, request.keys, request.limits).map_err(at_file)?;
+            Ok(File { manifests: anew(std::slice::from_ref(&secret))?, is_encrypted: true })
         }
         Form::Manifest(format) => match Document::parse(input.bytes, format, request.limits).map_err(at_file)? {
             Document::Clear(tree) => {

@@ -43,6 +43,11 @@ pub fn of_secret(kind: &str, data: &BTreeMap<String, Plaintext>) -> String {
     digits.chars().take(10).map(letter).collect()
 }
 
+/// Whether these can be the characters behind the last `-`.
+pub(crate) fn is_hash(text: &str) -> bool {
+    text.len() == 10 && text.bytes().all(|byte| b"2456789bcdfghkmt".contains(&byte))
+}
+
 /// Characters of base64 in a line.
 const LINE: usize = 70;
 

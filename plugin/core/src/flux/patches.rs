@@ -107,7 +107,7 @@ pub fn reaches(reach: &Reach) -> Result<(), Refusal> {
     };
     let inputs = reach.generators.iter().flat_map(|generated| &generated.inputs);
     if let Some(input) = inputs.into_iter().find(|input| input.is_encrypted) {
-        return refused(&input.file, "an input of a `secretGenerator` without an artifact (`delivery: patches`)");
+        return refused(&input.file, GENERATED);
     }
     match reach.patches.first() {
         Some(patched) => refused(&patched.file, "a patch without an artifact (`delivery: patches`)"),
@@ -144,6 +144,11 @@ pub fn unfit(
             Form::Whole(..) => {
                 found.push((input.path.clone(), Unfit::Whole));
                 continue;
+            }
+            // No patch reaches what a generator makes: refused before ([`reaches`]).
+            Form::Generated(_) => {
+                let problem = DocumentProblem::NotHandedOver { what: GENERATED };
+                return Err(Refusal::Document { file: input.path.clone(), problem });
             }
         };
         let refused = |problem| Refusal::Document { file: input.path.clone(), problem };
@@ -220,6 +225,9 @@ fn key(endpoint: &str, bound: &Bound) -> String {
 fn selector(authority: &AuthorityName) -> String {
     format!("{}={authority}", guard::AUTHORITY)
 }
+
+/// What the patch does not reach, as a refusal calls it.
+const GENERATED: &str = "an input of a `secretGenerator` without an artifact (`delivery: patches`)";
 
 /// The group of kustomize-controller's annotations.
 const FLUX: &str = "kustomize.toolkit.fluxcd.io";

@@ -28,6 +28,7 @@ mod patch;
 mod walk;
 
 pub use obstacle::{Listing, Obstacle, Rule, Site};
+pub(crate) use overlay::Generator as Entry;
 pub use overlay::Selector;
 
 /// The fields of a Flux Kustomization's `spec` that say what its build reads and how it names it. An empty text is
@@ -201,6 +202,17 @@ pub fn reach(files: &Files, path: &str, overrides: &Overrides, limits: &Limits) 
     let mut walk = walk::Walk::new(files, overrides, limits);
     walk.build(path);
     walk.finish()
+}
+
+/// An entry of the `secretGenerator` of a kustomization that was followed, global options merged in.
+pub(crate) fn entry(file: &FilePath, bytes: &[u8], index: usize, limits: &Limits) -> Option<Entry> {
+    overlay::Overlay::read(file, bytes, limits).ok()?.secret_generators.into_iter().nth(index)
+}
+
+/// The names in the `secretGenerator` of a kustomization; `None` where it cannot be read.
+pub(crate) fn entry_names(file: &FilePath, bytes: &[u8], limits: &Limits) -> Option<Vec<String>> {
+    let overlay = overlay::Overlay::read(file, bytes, limits).ok()?;
+    Some(overlay.secret_generators.into_iter().map(|entry| entry.name).collect())
 }
 
 impl Place {

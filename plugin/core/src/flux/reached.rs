@@ -5,29 +5,41 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use regent_sops::Limits;
+
 use crate::bootstrap::Bootstrap;
-use crate::files::{self, Content, Files};
+use crate::files::{self, Built, Content, Files};
 use crate::flux::artifact;
+use crate::flux::generator::Generator;
 use crate::flux::reach::{Reach, Use};
 use crate::kustomization;
 use crate::name::{FilePath, ObjectName};
-use crate::refusal::{DocumentProblem, Refusal};
+use crate::refusal::{DocumentProblem, GeneratorProblem, Refusal};
 
-/// The files of the root that become objects, with paths relative to it, and the namespace that the build puts each into,
-/// where it does. `root` is the folder of the root in the repository, `None` for its top.
+/// A repository, and the root in it.
+#[derive(Clone, Copy)]
+pub struct Place<'a> {
+    /// Every file of the repository, each read.
+    pub repository: &'a Files,
+    /// The folder of the root in the repository, `None` for its top.
+    pub root: Option<&'a FilePath>,
+    /// Bounds of each document.
+    pub limits: &'a Limits,
+}
+
+/// What becomes objects, with paths relative to the root: files, each with the namespace that the build puts it into, where
+/// it does; and what generators make of encrypted inputs.
 ///
 /// # Errors
-/// [`Refusal::Obstacle`] for the first thing that is not followed; [`Refusal::Document`] for an encrypted document outside
-/// the root, one that gets another name, and an encrypted patch or input of a generator: a handover knows none of these.
-pub fn listing(reach: &Reach, root: Option<&FilePath>) -> Result<BTreeMap<FilePath, Option<String>>, Refusal> {
+/// [`Refusal::Obstacle`] for the first thing that is not followed; [`Refusal::Document`] for what is encrypted outside
+/// the root, for a document that gets another name, for an encrypted patch, which no handover knows, and for a generator
+/// that regent does not follow to its values.
+pub fn listing(reach: &Reach, place: Place<'_>) -> Result<Built, Refusal> {
+    let Place { repository, root, limits } = place;
     if let Some(obstacle) = reach.obstacles.first() {
         return Err(Refusal::Obstacle(Box::new(obstacle.clone())));
     }
     let refused = |file: &FilePath, problem| Err(Refusal::Document { file: file.clone(), problem });
-    let inputs = reach.generators.iter().flat_map(|generated| &generated.inputs);
-    if let Some(input) = inputs.into_iter().find(|input| input.is_encrypted) {
-        return refused(&input.file, DocumentProblem::NotHandedOver { what: "an input of a `secretGenerator`" });
-    }
     if let Some(patched) = reach.patches.first() {
         return refused(&patched.file, DocumentProblem::NotHandedOver { what: "a patch" });
     }
@@ -40,6 +52,15 @@ pub fn listing(reach: &Reach, root: Option<&FilePath>) -> Result<BTreeMap<FilePa
             return refused(&reached.file, DocumentProblem::Renamed { becomes: reached.place.name(name) });
         }
     }
+    let mut generators: Vec<Generator> = Vec::new();
+    for generated in reach.generators.iter().filter(|generated| generated.is_encrypted()) {
+        let generator = Generator::of(generated, repository, |path| inside(root, path), limits);
+        let generator = generator.map_err(|(file, problem)| Refusal::Document { file, problem })?;
+        if generators.iter().any(|other| other.document() == generator.document()) {
+            return refused(generator.document(), GeneratorProblem::Twice.into());
+        }
+        generators.push(generator);
+    }
     let mut listed = BTreeMap::new();
     for (file, uses) in &reach.files {
         let Some(path) = inside(root, file) else { continue };
@@ -50,7 +71,7 @@ pub fn listing(reach: &Reach, root: Option<&FilePath>) -> Result<BTreeMap<FilePa
             }
         }
     }
-    Ok(listed)
+    Ok(Built { files: listed, generators })
 }
 
 /// The same of all Kustomizations that deliver one root: together they are what is handed over.
@@ -59,23 +80,26 @@ pub fn listing(reach: &Reach, root: Option<&FilePath>) -> Result<BTreeMap<FilePa
 /// As [`listing`]; [`Refusal::Document`] for a document that two of them apply, and for one that none does.
 pub fn listing_of_all<'k>(
     reaches: impl IntoIterator<Item = (&'k ObjectName, &'k Reach)>,
-    root: Option<&FilePath>,
+    place: Place<'_>,
     files: &Files,
     bootstrap: &Bootstrap,
-) -> Result<BTreeMap<FilePath, Option<String>>, Refusal> {
+) -> Result<Built, Refusal> {
     let refused = |file: &FilePath, problem| Err(Refusal::Document { file: file.clone(), problem });
-    let (mut listed, mut encrypted) = (BTreeMap::new(), BTreeMap::<FilePath, &ObjectName>::new());
+    let (mut all, mut encrypted) = (Built::default(), BTreeMap::<FilePath, &ObjectName>::new());
     for (kustomization, reach) in reaches {
-        // What is in clear text may be applied as often as one likes.
-        listed.extend(listing(reach, root)?);
-        let documents = reach.documents.iter().filter_map(|reached| inside(root, &reached.file));
-        for file in documents.collect::<BTreeSet<_>>() {
+        let built = listing(reach, place)?;
+        let documents = reach.documents.iter().filter_map(|reached| inside(place.root, &reached.file));
+        let inputs = built.generators.iter().flat_map(Generator::encrypted_inputs).cloned();
+        for file in documents.chain(inputs).collect::<BTreeSet<_>>() {
             if let Some(one) = encrypted.get(&file) {
                 let (one, other) = ((*one).clone(), kustomization.clone());
                 return refused(&file, DocumentProblem::AppliedTwice { one, other });
             }
             encrypted.insert(file, kustomization);
         }
+        // What is in clear text may be applied as often as one likes.
+        all.files.extend(built.files);
+        all.generators.extend(built.generators);
     }
     let passed_over =
         |path: &FilePath| files::is_hidden(path) || bootstrap.excluded(path) || encrypted.contains_key(path);
@@ -85,7 +109,7 @@ pub fn listing_of_all<'k>(
             return refused(path, DocumentProblem::NotApplied);
         }
     }
-    Ok(listed)
+    Ok(all)
 }
 
 /// A path of the repository as the root has it; `None` outside.

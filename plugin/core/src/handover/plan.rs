@@ -15,7 +15,6 @@ use sha2::{Digest as _, Sha256};
 
 use crate::bootstrap::{After, Bootstrap};
 use crate::evidence::{ListedClass, ListedDocument};
-use crate::files::Content;
 use crate::handover::copy::{Copy, InVault};
 use crate::handover::record::{MAX_BODY_BYTES, Record, RecordedKey, Site, TooLarge};
 use crate::handover::tree::{hex, tree_digest};
@@ -246,7 +245,7 @@ impl Draft {
         let mut blobs: BTreeMap<&FilePath, String> = BTreeMap::new();
         for copy in &copies {
             // What was opened was read; an id that is none makes no record.
-            if let Some(Content::Bytes(bytes)) = request.files.get(copy.file()) {
+            if let Some(bytes) = request.files.document(copy.file()) {
                 blobs.entry(copy.file()).or_insert_with(|| blob(bytes));
             }
         }

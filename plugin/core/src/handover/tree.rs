@@ -97,7 +97,14 @@ fn encrypted_names(
     scope: &Scope<'_>,
     limits: &Limits,
 ) -> Result<Option<Vec<SecretName>>, DocumentProblem> {
-    let Form::Manifest(format) = input.form else { return Ok(Some(Vec::new())) };
+    let format = match input.form {
+        Form::Manifest(format) => format,
+        Form::Whole(..) => return Ok(Some(Vec::new())),
+        Form::Generated(generator) => {
+            let name = generator.known_name().map(|name| secret::name(generator.namespace(), name));
+            return Ok(Some(name.transpose()?.into_iter().collect()));
+        }
+    };
     let Document::Sealed(sealed) = Document::parse(input.bytes, format, limits)? else { return Ok(None) };
     let mut names = None;
     for object in objects(sealed.documents(), View::Sealed) {

@@ -170,8 +170,19 @@ impl Root {
 
     /// The last commit that changed each file of a plan.
     pub(super) fn last_changes(&self, plan: &Plan) -> Result<BTreeMap<FilePath, git::LastChange>, Failure> {
-        let files: BTreeSet<&FilePath> = plan.entries.iter().map(|entry| &entry.file).collect();
-        git::last_changes(&self.held()?.1, self.folder(), &files)
+        let documents: BTreeSet<&FilePath> = plan.entries.iter().map(|entry| &entry.file).collect();
+        let made = |file: &FilePath| self.gathered.files.generator(file);
+        let generators: Vec<_> = documents.iter().filter_map(|file| made(file)).collect();
+        let files = documents.into_iter().filter(|file| made(file).is_none());
+        let files = files.chain(generators.iter().flat_map(|generator| generator.files()));
+        let mut changes = git::last_changes(&self.held()?.1, self.folder(), &files.collect())?;
+        for generator in generators {
+            let last = generator.files().filter_map(|file| changes.get(file)).max_by_key(|change| &change.date);
+            if let Some(last) = last.cloned() {
+                changes.insert(generator.document().clone(), last);
+            }
+        }
+        Ok(changes)
     }
 
     /// What another revision of the repository, by the full id of its commit, has in the root that is not as it was handed
@@ -302,7 +313,8 @@ fn built(gathered: &mut Gathered, config: &RegentConfig, store: &Store, held: &g
     let root = gathered.root.as_deref().filter(|root| *root != ".").map(FilePath::parse).transpose();
     let root = root.map_err(|bad| Failure::Usage(bad.to_string()))?;
     let of_all = names.into_iter().zip(&reaches);
-    let listed = reached::listing_of_all(of_all, root.as_ref(), &gathered.files, &bootstrap)?;
+    let in_tree = reached::Place { repository: &whole, root: root.as_ref(), limits: &limits };
+    let listed = reached::listing_of_all(of_all, in_tree, &gathered.files, &bootstrap)?;
     gathered.files = std::mem::take(&mut gathered.files).built_as(listed);
     Ok(())
 }

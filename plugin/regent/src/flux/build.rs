@@ -12,12 +12,13 @@ use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 use regent_core::Refusal;
 use regent_core::authority::{self, Mode, Place, Recheck};
 use regent_core::emit::{Encoding, Manifest};
+use regent_core::files::{Content, Files};
 use regent_core::flux::artifact::{self, Change, Phase};
 use regent_core::flux::bound::Bound;
 use regent_core::flux::{reach, reached};
 use regent_core::name::{Epoch, FilePath};
 use regent_core::rules::FluxApplication;
-use regent_sops::{DataKeys, Keyring, Limits, Opener};
+use regent_sops::{Branch, DataKeys, Keyring, Limits, Opener};
 use tokio::runtime::Handle;
 
 use super::pack::{self, Changes, Packed};
@@ -88,13 +89,10 @@ impl Build<'_> {
         let limits = Limits { document: self.loaded.config.limits.document, ..Limits::default() };
         let mut gathered = self.tree.gathered(&rule.bootstrap, limits.document, self.label)?;
         let root = rule.bootstrap.parent();
-        let reach = reach::reach(
-            &self.tree.whole(limits.document),
-            &self.kustomization.path,
-            &self.kustomization.overrides,
-            &limits,
-        );
-        gathered.files = gathered.files.built_as(reached::listing(&reach, root.as_ref())?);
+        let whole = self.tree.whole(limits.document);
+        let reach = reach::reach(&whole, &self.kustomization.path, &self.kustomization.overrides, &limits);
+        let in_tree = reached::Place { repository: &whole, root: root.as_ref(), limits: &limits };
+        gathered.files = gathered.files.built_as(reached::listing(&reach, in_tree)?);
         let missing = || Failure::World {
             what: "find",
             name: rule.bootstrap.to_string(),
@@ -131,7 +129,7 @@ impl Build<'_> {
             bound: &bound,
             endpoint: &self.loaded.config.flux.endpoint,
         })?;
-        let changes = self.written(artifact.changes, root.as_ref())?;
+        let changes = self.written(artifact.changes, root.as_ref(), &gathered.files)?;
         let packed = pack::pack(self.tree, &changes)?;
         Ok(Built {
             packed,
@@ -142,8 +140,14 @@ impl Build<'_> {
         })
     }
 
-    /// The changes by their paths in the repository, and without what is encrypted outside the root: nobody judged it.
-    fn written(&self, changes: BTreeMap<FilePath, Change>, root: Option<&FilePath>) -> Result<Changes, Failure> {
+    /// The changes by their paths in the repository, and without what is encrypted and was read by nobody: outside the root,
+    /// hidden, or of a name that no manifest has.
+    fn written(
+        &self,
+        changes: BTreeMap<FilePath, Change>,
+        root: Option<&FilePath>,
+        files: &Files,
+    ) -> Result<Changes, Failure> {
         let one = |(path, change): (FilePath, Change)| {
             let path = match root {
                 Some(root) => FilePath::parse(&format!("{root}/{path}")).map_err(|_| Failure::Bug)?,
@@ -152,18 +156,34 @@ impl Build<'_> {
             let bytes = match change {
                 Change::Remove => None,
                 Change::Write(manifests) => Some(documents(manifests)?),
+                Change::Kustomization(kustomization) => Some(clear(&kustomization)?),
             };
             Ok((path, bytes))
         };
         let mut written: Changes = changes.into_par_iter().map(one).collect::<Result<_, Failure>>()?;
-        let Some(prefix) = root.map(|root| format!("{root}/")) else { return Ok(written) };
-        for (path, file) in self.tree.iter().filter(|(path, _)| !path.as_str().starts_with(&prefix)) {
-            if artifact::is_encrypted(path, &file.bytes) {
+        let inside = |path: &FilePath| match root {
+            Some(root) => FilePath::parse(path.as_str().strip_prefix(root.as_str())?.strip_prefix('/')?).ok(),
+            None => Some(path.clone()),
+        };
+        for (path, file) in self.tree.iter().filter(|(path, _)| !written.contains_key(path)).collect::<Vec<_>>() {
+            let content = inside(path).and_then(|inside| files.get(&inside));
+            let is_read = match content {
+                Some(Content::Bytes(_) | Content::TooLarge { .. } | Content::BadLink | Content::Special) => true,
+                Some(Content::NotRead) | None => false,
+            };
+            if !is_read && artifact::is_encrypted(path, &file.bytes) {
                 written.insert(path.clone(), None);
             }
         }
         Ok(written)
     }
+}
+
+/// A kustomization, which holds no ciphertext and no value of one.
+fn clear(kustomization: &Branch) -> Result<Vec<u8>, Failure> {
+    let text = kustomization.to_yaml_document().map_err(|_| Failure::Bug)?;
+    #[expect(clippy::disallowed_methods, reason = "what stands in the clear in Git, without a part of it")]
+    Ok(text.expose().to_vec())
 }
 
 /// A file of YAML documents.

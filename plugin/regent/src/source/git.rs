@@ -155,6 +155,7 @@ pub(crate) fn commit(place: &Place, revision: &str) -> Result<String, Failure> {
 }
 
 /// Who changed a file last, and when.
+#[derive(Clone)]
 pub(crate) struct LastChange {
     /// The day of the commit, as its author wrote it: `2026-11-29`.
     pub(crate) date: String,

@@ -43,6 +43,24 @@ pub(crate) fn parse(bytes: &[u8], limits: &Limits) -> Result<Tree, Error> {
 /// Every line is read back before it is written. Where the form that `sops` chooses would read as
 /// something else, another quoting is tried, and what no quoting holds is refused.
 pub(crate) fn emit(tree: &Tree) -> Result<Plaintext, Error> {
+    emit_in(tree, Quotes::ThatReadBack)
+}
+
+/// The same to the very byte of `sops`, and refused where that would read back as something else.
+pub(crate) fn emit_verbatim(tree: &Tree) -> Result<Plaintext, Error> {
+    emit_in(tree, Quotes::OfSops)
+}
+
+/// Which quotes a value may stand in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Quotes {
+    /// The first that read back as the value.
+    ThatReadBack,
+    /// Those of `sops`.
+    OfSops,
+}
+
+fn emit_in(tree: &Tree, quotes: Quotes) -> Result<Plaintext, Error> {
     let document = match tree.documents.as_slice() {
         [] => return Ok(Plaintext::new(Vec::new())),
         [document] => document,
@@ -55,7 +73,8 @@ pub(crate) fn emit(tree: &Tree) -> Result<Plaintext, Error> {
         let Node::Map(branch) = value else {
             return Err(problem(&[name], EmitProblem::NoSection));
         };
-        emit_section(&mut out, name, branch, first, sections.peek().is_none())?;
+        let last = sections.peek().is_none();
+        emit_section(&mut out, (name, branch), (first, last), quotes)?;
         first = false;
     }
     Ok(out.finish())
@@ -328,7 +347,12 @@ struct Line<'a> {
     comment: Option<&'a Plaintext>,
 }
 
-fn emit_section(out: &mut PlaintextWriter, name: &str, branch: &Branch, first: bool, last: bool) -> Result<(), Error> {
+fn emit_section(
+    out: &mut PlaintextWriter,
+    (name, branch): (&str, &Branch),
+    (first, last): (bool, bool),
+    quotes: Quotes,
+) -> Result<(), Error> {
     let (comment, lines) = section_lines(name, branch)?;
     if let Some(comment) = comment {
         // go-ini trims the lines of a key's comment alone.
@@ -356,8 +380,12 @@ fn emit_section(out: &mut PlaintextWriter, name: &str, branch: &Branch, first: b
             emit_comment(out, comment, trim);
         }
         let padding = longest - line.written_key.len();
-        let Some(text) = quotings(line.value.bytes()).into_iter().find_map(|value| written_line(line, padding, &value))
-        else {
+        let tried = match quotes {
+            Quotes::ThatReadBack => usize::MAX,
+            Quotes::OfSops => 1,
+        };
+        let mut quotings = quotings(line.value.bytes()).into_iter().take(tried);
+        let Some(text) = quotings.find_map(|value| written_line(line, padding, &value)) else {
             return Err(problem(&[name, line.key], EmitProblem::Character));
         };
         out.push(text.bytes());

@@ -38,7 +38,17 @@ pub(crate) fn parse(bytes: &[u8], limits: &Limits) -> Result<Tree, Error> {
 /// The document, indented with tabs as `sops` does, with a line break at the end. Several documents:
 /// each compact on a line of its own.
 pub(crate) fn emit(tree: &Tree) -> Result<Plaintext, Error> {
-    let mut writer = Writer { out: PlaintextWriter::default(), path: Vec::new(), layout: Layout::Indented };
+    emit_for(tree, Reader::Any)
+}
+
+/// The same to the very byte of `sops`.
+pub(crate) fn emit_verbatim(tree: &Tree) -> Result<Plaintext, Error> {
+    emit_for(tree, Reader::OfJson)
+}
+
+fn emit_for(tree: &Tree, reader: Reader) -> Result<Plaintext, Error> {
+    let layout = Layout::Indented;
+    let mut writer = Writer { out: PlaintextWriter::default(), path: Vec::new(), layout, reader };
     if tree.documents.len() > 1 {
         writer.layout = Layout::Compact;
     }
@@ -51,7 +61,8 @@ pub(crate) fn emit(tree: &Tree) -> Result<Plaintext, Error> {
 
 /// One document on one line, deterministic to the byte, no line break at the end.
 pub(crate) fn emit_compact(branch: &Branch) -> Result<Plaintext, Error> {
-    let mut writer = Writer { out: PlaintextWriter::default(), path: Vec::new(), layout: Layout::Compact };
+    let (layout, reader) = (Layout::Compact, Reader::Any);
+    let mut writer = Writer { out: PlaintextWriter::default(), path: Vec::new(), layout, reader };
     writer.object(branch, 0)?;
     Ok(writer.out.finish())
 }
@@ -360,6 +371,16 @@ struct Writer<'a> {
     out: PlaintextWriter,
     path: Vec<&'a str>,
     layout: Layout,
+    reader: Reader,
+}
+
+/// Who reads it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reader {
+    /// Also one that takes it for YAML.
+    Any,
+    /// Who knows JSON, as Go writes it.
+    OfJson,
 }
 
 impl<'a> Writer<'a> {
@@ -443,7 +464,8 @@ impl<'a> Writer<'a> {
                 '\t' => b"\\t",
                 '\u{8}' => b"\\b",
                 '\u{c}' => b"\\f",
-                '\0'..='\u{1f}' | '<' | '>' | '&' | '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' => b"",
+                '\0'..='\u{1f}' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => b"",
+                '\u{7f}'..='\u{9f}' if self.reader == Reader::Any => b"",
                 _ => continue,
             };
             self.out.push(bytes.get(written..start).unwrap_or_default());

@@ -21,9 +21,11 @@
 
 mod emit;
 mod parse;
+mod verbatim;
 
 pub(crate) use emit::{emit, emit_manifest};
 pub(crate) use parse::parse;
+pub(crate) use verbatim::emit as emit_verbatim;
 
 #[cfg(test)]
 mod tests;

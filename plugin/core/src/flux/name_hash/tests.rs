@@ -21,6 +21,7 @@ fn the_hash_is_the_one_of_kustomize() {
         with[1] += usize::from(data.values().any(|value| value.to_base64().len() == LINE || value.len() > 2 * LINE));
         with[2] += usize::from(data.len() > 1);
         assert_eq!(of_secret(vector[0].as_str().unwrap(), &data), vector[2].as_str().unwrap(), "{line}");
+        assert!(is_hash(vector[2].as_str().unwrap()), "{line}");
     }
     assert!(with.iter().all(|count| *count > 20), "{with:?}");
 }
@@ -36,4 +37,11 @@ fn another_value_key_or_type_is_another_name() {
     ];
     assert_eq!(hashes.iter().collect::<std::collections::BTreeSet<_>>().len(), hashes.len());
     assert_eq!(of_secret("", &one("a", "b")), hashes[0], "no type is `Opaque`");
+}
+
+#[test]
+fn what_no_hash_can_be_is_none() {
+    for text in ["", "2456789bc", "2456789bcdf", "2456789bca", "2456789bce", "0123456789", "2456789bc-", "2456789BCD"] {
+        assert!(!is_hash(text), "{text}");
+    }
 }

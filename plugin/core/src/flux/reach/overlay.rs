@@ -8,6 +8,7 @@ use super::patch::Text;
 use crate::kustomization::{self, Refused, Resource};
 use crate::name::FilePath;
 use regent_sops::{Branch, Element, Entry, Leaf, Limits, Node, Scalar};
+use std::collections::BTreeMap;
 
 /// What a kustomization says.
 #[derive(Default)]
@@ -53,22 +54,26 @@ pub(super) struct Mark {
     pub(super) value: String,
 }
 
-/// An entry of `secretGenerator` or `configMapGenerator`, global options merged in.
+/// An entry of `secretGenerator` or `configMapGenerator`, global options merged in. Its literals may be values: no Debug.
 #[derive(Default)]
-pub(super) struct Generator {
+pub(crate) struct Generator {
     pub(super) line: u32,
-    pub(super) name: String,
-    pub(super) namespace: Option<String>,
+    pub(crate) name: String,
+    pub(crate) namespace: Option<String>,
     /// `type`, `Opaque` where it is absent.
-    pub(super) kind: String,
+    pub(crate) kind: String,
     /// `behavior` is `merge` or `replace`.
     pub(super) changes_another: bool,
     pub(super) files: Vec<String>,
     pub(super) envs: Vec<String>,
     /// Deprecated; kustomize-controller decrypts nothing that it names.
     pub(super) env: Option<String>,
-    pub(super) has_literals: bool,
-    pub(super) has_hash: bool,
+    pub(crate) literals: Vec<String>,
+    pub(crate) has_hash: bool,
+    pub(crate) immutable: bool,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) annotations: BTreeMap<String, String>,
+    /// Both of them, with their lines; what the global options say is in it too where a generator's own win.
     pub(super) marks: Vec<Mark>,
 }
 
@@ -125,6 +130,14 @@ impl Overlay {
         }
         for generator in overlay.secret_generators.iter_mut().chain(&mut overlay.config_map_generators) {
             generator.has_hash &= !options.without_hash;
+            generator.immutable |= options.immutable;
+            for (own, global) in
+                [(&mut generator.labels, &options.labels), (&mut generator.annotations, &options.annotations)]
+            {
+                for (key, value) in global {
+                    own.entry(key.clone()).or_insert_with(|| value.clone());
+                }
+            }
             generator.marks.extend(options.marks.iter().cloned());
         }
         Ok(overlay)
@@ -260,6 +273,9 @@ const COMPONENT: &str = "kustomize.config.k8s.io/v1alpha1";
 #[derive(Default)]
 struct Options {
     without_hash: bool,
+    immutable: bool,
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
     marks: Vec<Mark>,
 }
 
@@ -268,9 +284,14 @@ impl Options {
         let mut options = Self::default();
         for entry in branch.entries() {
             match entry.key.as_str() {
-                "labels" | "annotations" => options.marks.extend(marks(entry, "generatorOptions")?),
+                field @ ("labels" | "annotations") => {
+                    let marks = marks(entry, "generatorOptions")?;
+                    let own = if field == "labels" { &mut options.labels } else { &mut options.annotations };
+                    own.extend(marks.iter().map(|mark| (mark.key.clone(), mark.value.clone())));
+                    options.marks.extend(marks);
+                }
                 "disableNameSuffixHash" => options.without_hash = flag(entry)?,
-                "immutable" => drop(flag(entry)?),
+                "immutable" => options.immutable = flag(entry)?,
                 _ => return Err(unknown(entry, "generatorOptions")),
             }
         }
@@ -300,11 +321,13 @@ fn generators(entry: &Entry, of_secrets: bool) -> Result<Vec<Generator>, Refused
                 "files" => generator.files = paths(entry)?.into_iter().map(|it| it.text).collect(),
                 "envs" => generator.envs = paths(entry)?.into_iter().map(|it| it.text).collect(),
                 "env" => generator.env = text(entry)?.map(str::to_owned),
-                "literals" => generator.has_literals = is_given(entry),
+                "literals" => generator.literals = paths(entry)?.into_iter().map(|it| it.text).collect(),
                 "options" => {
                     if let Some(branch) = map(entry)? {
                         let options = Options::read(branch)?;
                         generator.has_hash = !options.without_hash;
+                        generator.immutable = options.immutable;
+                        (generator.labels, generator.annotations) = (options.labels, options.annotations);
                         generator.marks = options.marks;
                     }
                 }

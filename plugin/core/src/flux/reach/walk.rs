@@ -394,7 +394,7 @@ impl<'a> Walk<'a> {
             kind: generator.kind.clone(),
             place: Place::default(),
             has_hash: generator.has_hash,
-            has_literals: generator.has_literals,
+            has_literals: !generator.literals.is_empty(),
             inputs,
         };
         self.merges(&site, "Secret", generator, entered);

@@ -1,12 +1,14 @@
 //! The way back to the plain repository: stubs in place of the encrypted documents, then the Kustomizations.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use regent_core::evidence::ListedDocument;
+use regent_core::files::Content;
 use regent_core::flux::observed::{Kustomization, SourceRef};
+use regent_core::flux::{artifact, generator};
 use regent_core::name::{FilePath, ObjectName};
 use regent_core::rules::{Delivery, FluxApplication, FluxArtifact, FluxSource, RegentConfig};
-use regent_core::survey::{Sealing, survey};
+use regent_core::survey::{Sealing, SurveyedFile, survey};
 use regent_sops::Keyring;
 use serde_json::{Value, json};
 
@@ -37,6 +39,18 @@ impl Run<'_> {
                 Err(problem) => Told::unknown(problem),
             };
         }
+        let made: Vec<_> = listed.iter().filter(|document| self.is_made(document)).collect();
+        if !made.is_empty() {
+            let left = made.iter().map(|document| {
+                format!(
+                    "{} of this commit is a `secretGenerator` with encrypted inputs, and no stub: its kustomization lists \
+                     `regent-generated/{}` instead of the entry",
+                    document.path,
+                    document.path.file_name()
+                )
+            });
+            return Told::left(left.collect(), made.iter().filter_map(|document| self.folder(document)).collect());
+        }
         let encrypted = self.encrypted(listed);
         if !encrypted.is_empty() {
             let left = encrypted.keys().map(|file| format!("{file} of this commit is encrypted, and no stub"));
@@ -54,18 +68,45 @@ impl Run<'_> {
     /// Files of the commit that still hold ciphertext, with what was handed over of each.
     fn encrypted<'l>(&self, listed: &'l [ListedDocument]) -> BTreeMap<FilePath, Vec<&'l ListedDocument>> {
         let none = Keyring::default();
-        let (files, _) = survey(&self.tree.gathered.files, Some(&self.tree.bootstrap), &none, &self.tree.limits);
-        let mut found = BTreeMap::new();
-        for file in files {
-            match file.sealing {
-                Sealing::Sops { .. } | Sealing::Whole => {
-                    let its = listed.iter().filter(|document| document.path == file.file).collect();
-                    found.insert(file.file, its);
-                }
-                Sealing::Clear => {}
-            }
+        let (files, bootstrap) = (&self.tree.gathered.files, &self.tree.bootstrap);
+        let (surveyed, problems) = survey(files, Some(bootstrap), &none, &self.tree.limits);
+        let is_sealed = |file: &SurveyedFile| match file.sealing {
+            Sealing::Sops { .. } | Sealing::Whole => true,
+            Sealing::Clear => false,
+        };
+        let mut sealed: BTreeSet<FilePath> = surveyed.into_iter().filter(is_sealed).map(|file| file.file).collect();
+        if !problems.is_empty() {
+            // A kustomization says more than is followed here; Flux follows it, so every file counts.
+            let looks = |(path, content): &(&FilePath, &Content)| {
+                let is_encrypted = matches!(content, Content::Bytes(bytes) if artifact::is_encrypted(path, bytes));
+                is_encrypted && !bootstrap.excluded(path)
+            };
+            sealed.extend(files.iter().filter(looks).map(|(path, _)| path.clone()));
         }
-        found
+        let its = |file: &FilePath| listed.iter().filter(|document| document.path == *file).collect();
+        sealed.into_iter().map(|file| (file.clone(), its(&file))).collect()
+    }
+
+    /// Whether a generator of the commit still makes a document of ciphertext.
+    fn is_made(&self, document: &ListedDocument) -> bool {
+        generator::still_made(&self.tree.gathered.files, &document.path, &self.tree.limits)
+    }
+
+    /// Writes the folder that stands for a generator beside its kustomization.
+    fn folder(&self, document: &ListedDocument) -> Option<String> {
+        let (own, named) = (document.path.file_name(), document.name.name());
+        let folder = document.path.parent()?.join(&format!("regent-generated/{own}"))?;
+        let folder = quoted(&self.tree.path_of(folder.as_str()));
+        let mut stub = stub(document);
+        stub["metadata"]["name"] = json!(own);
+        let mut kustomization = json!({ "resources": ["secret.yaml"] });
+        if let Some(suffix) = named.strip_prefix(own).filter(|suffix| !suffix.is_empty()) {
+            kustomization["nameSuffix"] = json!(suffix);
+        }
+        Some(format!(
+            "mkdir -p {folder} && printf '%s\\n' '{stub}' > {folder}/secret.yaml && \
+             printf '%s\\n' '{kustomization}' > {folder}/kustomization.yaml && git add {folder}"
+        ))
     }
 
     /// Writes the stubs of a file in its place; `None` where that is not one command.

@@ -3,6 +3,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::*;
 use crate::error::{Bound, EmitProblem, Error, ValueProblem};
+use crate::format::Format;
 use crate::limits::Limits;
 use crate::plaintext::Plaintext;
 use crate::scalar::Dialect;
@@ -180,7 +181,7 @@ fn what_is_not_utf_8_is_refused_at_its_line() {
     assert_eq!(
         error,
         Error::Syntax {
-            format: crate::Format::Yaml,
+            format: Format::Yaml,
             at: Position { line: 2, column: 4 },
             problem: "a byte is not UTF-8"
         }
@@ -589,7 +590,7 @@ fn a_manifest_with_what_json_cannot_hold_is_refused_by_its_path() {
         let inner = Branch::from_entries([("b".to_owned(), node)]);
         let outer = Branch::from_entries([("a".to_owned(), Node::List(vec![Element::Node(Node::Map(inner))]))]);
         let error = emit_manifest(&outer).err().unwrap();
-        assert_eq!(error, Error::Emit { format: crate::Format::Yaml, path: "a.b".to_owned(), problem });
+        assert_eq!(error, Error::Emit { format: Format::Yaml, path: "a.b".to_owned(), problem });
     }
 }
 
@@ -844,5 +845,31 @@ impl Random {
             "\u{1F600}",
         ];
         (0..self.below(7)).map(|_| PIECES[self.below(PIECES.len())]).collect()
+    }
+}
+
+/// `sops --decrypt` wrote the file, of one that has every style, nesting and comment that is written here.
+#[test]
+fn what_sops_wrote_is_written_to_the_byte() {
+    let written = include_str!("as-sops-writes-it.yaml");
+    let tree = read(written, Dialect::Sops).unwrap();
+    assert_eq!(emit_verbatim(&tree).unwrap().bytes(), written.as_bytes());
+}
+
+#[test]
+fn what_sops_writes_by_more_than_the_tree_is_not_written_to_the_byte() {
+    for text in [
+        "a:\n- b\n# behind a list\n",
+        "a:\n# of the list\n- # of the item\n  b: c\n",
+        "a: {}\n# alone\n---\n# in an empty document\n",
+        "1: a number may have been quoted\n",
+        "? |\n  two\n  lines\n: a\n",
+        "a: \"\\u2028\"\n",
+        "a: \"\\uFEFFb\"\n",
+        "a: \"<<\"\n",
+        "a: !!binary gIA=\n",
+    ] {
+        let tree = read(text, Dialect::Sops).unwrap();
+        assert!(matches!(emit_verbatim(&tree), Err(Error::Emit { format: Format::Yaml, .. })), "{text}");
     }
 }
