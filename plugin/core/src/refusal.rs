@@ -186,9 +186,9 @@ pub enum GeneratorProblem {
         /// The file.
         file: FilePath,
     },
-    /// Versions of SOPS write it to different places, so the hash would depend on them.
-    #[error("{file} has a comment behind a value, which versions of SOPS decrypt to different texts")]
-    CommentBehindValue {
+    /// Versions of SOPS, and SOPS and regent, put it into different places, so the hash would depend on them.
+    #[error("{file} has a comment behind a value or out of its column, which SOPS may decrypt to another place")]
+    Comments {
         /// The file.
         file: FilePath,
     },

@@ -518,6 +518,15 @@ fn what_regent_does_not_make_is_refused_before_anything_moves() {
         let refused = tree.refused();
         assert!(refused.contains(told), "{told}: {refused}");
     }
+    for (comment, from) in [(" # behind", "user: "), ("\n  # out of its column", "empty: ")] {
+        let mut tree = Tree::of(&folder().join("files-of-every-format"));
+        let text = String::from_utf8(tree.files["conf/values.yaml"].clone()).unwrap();
+        let at = text.find(from).unwrap();
+        let at = if comment.starts_with('\n') { at - 1 } else { at + text[at..].find('\n').unwrap() };
+        tree.files.insert("conf/values.yaml".to_owned(), format!("{}{comment}{}", &text[..at], &text[at..]).into());
+        let refused = tree.refused();
+        assert!(refused.contains("conf/values.yaml has a comment behind a value or out of its column"), "{refused}");
+    }
     let line = "a".repeat(64 << 10);
     let long = of(&gen_("").replace("[secret.env]", "[secret.env, long.env]")).with("long.env", format!("LONG={line}"));
     assert!(long.refused().contains("64 KiB"), "{}", long.refused());

@@ -647,7 +647,7 @@ fn way_out_of_generator(problem: &GeneratorProblem) -> &'static str {
         }
         GeneratorProblem::InputOutsideRoot => "copy the input into the root",
         GeneratorProblem::NotDotenv { .. } => "encrypt it as dotenv, or list it under `files`",
-        GeneratorProblem::CommentBehindValue { .. } => "put each comment on a line of its own",
+        GeneratorProblem::Comments { .. } => "put each comment on a line of its own, above what it is about",
         GeneratorProblem::FolderTaken => "give that folder another name",
         GeneratorProblem::KeyTwice
         | GeneratorProblem::BadLiteral

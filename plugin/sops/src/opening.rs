@@ -171,7 +171,8 @@ impl Opened {
 }
 
 impl Opened {
-    /// All documents as the `sops` program decrypts a file of this format, to the byte.
+    /// All documents as the `sops` program decrypts a file of this format, to the byte. A comment of YAML that stands in
+    /// another column than in the file belongs to something else for `sops`, and one behind a value may stay there.
     ///
     /// # Errors
     /// [`Error::Emit`] where the format cannot hold the tree, and where what `sops` writes depends on more than the tree

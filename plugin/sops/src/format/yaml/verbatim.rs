@@ -2,8 +2,9 @@
 //! same meaning is another text.
 //!
 //! This is what `go.yaml.in/yaml/v3` makes of the nodes that SOPS gives it, indented by four and never folded. Where it
-//! would write something that depends on more than the tree tells, this refuses: a comment that may stand behind a value,
-//! one at the end of a list, keys that are no simple text, bytes that are no text.
+//! would write something that depends on more than the tree tells, this refuses: a comment at the end of a list or of what
+//! ends in one, keys of several lines, bytes that are no text. Whether a comment stands where the file has it, who has the
+//! file can see.
 
 use crate::error::{EmitProblem, Error};
 use crate::format::Format;
@@ -66,9 +67,14 @@ impl Writer {
     fn map(&mut self, branch: &Branch, place: Place) -> Result<(), Unwritable> {
         let Place { indent, mut begun, has_head } = place;
         let mut is_head = has_head;
-        for item in &branch.items {
+        let last = branch.items.iter().rposition(|item| matches!(item, Item::Entry(_)));
+        for (index, item) in branch.items.iter().enumerate() {
             match item {
                 Item::Comment(_) if is_head => {}
+                // Behind a mapping or a list it can be that one's.
+                Item::Comment(_) if Some(index) > last && branch.entries().last().is_some_and(holds_more) => {
+                    return Err((Vec::new(), EmitProblem::Character));
+                }
                 Item::Comment(comment) => self.comment(comment, indent)?,
                 Item::Entry(entry) => {
                     is_head = false;
@@ -87,9 +93,7 @@ impl Writer {
 
     fn entry(&mut self, entry: &Entry, indent: usize) -> Result<(), Unwritable> {
         let key = entry.key.as_str();
-        // A number as a key is written as it was, quoted or not, and that was forgotten.
-        let is_simple = !key.contains('\n') && key.len() <= LONGEST_SIMPLE_KEY && !entry.merge;
-        if !is_simple || (!key.is_empty() && !scalar::is_text_for_sops(key)) {
+        if key.contains('\n') || key.len() > LONGEST_SIMPLE_KEY || entry.merge {
             return Err((Vec::new(), EmitProblem::Character));
         }
         self.text(key)?;
@@ -307,6 +311,14 @@ fn head(node: &Node) -> Vec<&Comment> {
         Node::Leaf(_) | Node::Map(_) | Node::List(_) => {}
     }
     found
+}
+
+fn holds_more(entry: &Entry) -> bool {
+    match &entry.value {
+        Node::Leaf(_) => false,
+        Node::Map(branch) => branch.entries().next().is_some(),
+        Node::List(elements) => has_nodes(elements),
+    }
 }
 
 fn has_nodes(elements: &[Element]) -> bool {
