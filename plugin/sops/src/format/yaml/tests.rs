@@ -180,7 +180,7 @@ fn what_is_not_utf_8_is_refused_at_its_line() {
     assert_eq!(
         error,
         Error::Syntax {
-            format: Format::Yaml,
+            format: crate::Format::Yaml,
             at: Position { line: 2, column: 4 },
             problem: "a byte is not UTF-8"
         }
@@ -589,7 +589,7 @@ fn a_manifest_with_what_json_cannot_hold_is_refused_by_its_path() {
         let inner = Branch::from_entries([("b".to_owned(), node)]);
         let outer = Branch::from_entries([("a".to_owned(), Node::List(vec![Element::Node(Node::Map(inner))]))]);
         let error = emit_manifest(&outer).err().unwrap();
-        assert_eq!(error, Error::Emit { format: Format::Yaml, path: "a.b".to_owned(), problem });
+        assert_eq!(error, Error::Emit { format: crate::Format::Yaml, path: "a.b".to_owned(), problem });
     }
 }
 
