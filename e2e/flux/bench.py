@@ -48,9 +48,9 @@ def measure(row, regent, tools, peers, quick):
         stage = staging.Stage(house, "flux")
         flux = Flux(stage, source=False)
         ways = published(stage, flux)
-        took = rounds(ways, 10 if quick else 20)
+        took = rounds(ways, 6 if quick else 20)
         rows(row, took)
-        commits(row, stage, flux, 3 if quick else 7)
+        commits(row, stage, flux, 2 if quick else 7)
         stage.close()
     except BaseException:
         if stage:
@@ -87,12 +87,13 @@ def published(stage, flux):
     """The Kustomization of each way, Ready."""
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         sealed = list(pool.map(lambda number: seal(stage, number), range(DOCUMENTS)))
-    regent, artifact = through_regent(stage, flux, [each for each, _ in sealed])
+        keys = list(pool.map(lambda document: data_key(stage, document), sealed))
+    regent, artifact = through_regent(stage, flux, sealed)
     age = {"age.agekey": stage.key.file.read_text()}
     return {
         "plain": way(flux, "plain", files(document(number) for number in range(DOCUMENTS)), None),
-        "age": way(flux, "age", files(each for each, _ in sealed), age),
-        "bare": through_bare(stage, flux, artifact, [key for _, key in sealed]),
+        "age": way(flux, "age", files(sealed), age),
+        "bare": through_bare(stage, flux, artifact, keys),
         "regent": regent,
         # The live Secrets are there, with values, as after a handover.
         "stubs": handed(flux),
@@ -149,7 +150,7 @@ def commits(row, stage, flux, count):
         other.stop()
     it = Bootstrapped(stage, flux, "many", {}, watched=True)
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        sealed = [each for each, _ in pool.map(lambda number: seal(stage, number % MANY), range(2 * MANY))]
+        sealed = list(pool.map(lambda number: seal(stage, number % MANY), range(2 * MANY)))
     one, other = ({f"{it.root}/{path}": text for path, text in files(half).items()} for half in (sealed[:MANY], sealed[MANY:]))
     stage.repo.commit({f"{it.root}/regent.yaml": it.authority.bootstrap(secrets={"namespace": "many"}), **one})
     flux.namespace("many")
@@ -210,13 +211,17 @@ def document(number, annotations=None):
 
 
 def seal(stage, number):
-    """A document as sops has it, and the base64 of its data key."""
+    """A document as sops has it."""
     done = stdout(stage, ["sops", "--encrypt", "--age", stage.key.recipient, "--encrypted-regex", "^(data|stringData)$",
                           "--input-type", "json", "--output-type", "json", "/dev/stdin"], json.dumps(document(number)).encode())
-    sealed = json.loads(done)
+    return json.loads(done)
+
+
+def data_key(stage, sealed):
+    """The base64 of its data key."""
     key = stdout(stage, ["age", "--decrypt", "--identity", stage.key.file], sealed["sops"]["age"][0]["enc"].encode())
     assert len(key) == 32
-    return sealed, base64.b64encode(key).decode()
+    return base64.b64encode(key).decode()
 
 
 def bare(stage, flux, keys):
