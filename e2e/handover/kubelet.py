@@ -14,6 +14,7 @@ import os
 import shutil
 import signal
 import ssl
+import stat
 import subprocess
 import threading
 import time
@@ -127,6 +128,11 @@ class Kubelet:
         mounts = {mount["name"]: mount["mountPath"] for mount in spec["containers"][0]["volumeMounts"]}
         root.mkdir(mode=0o755)
         os.link(self.program, root / "regent")
+        # Every runtime adds devices; a static program takes what is random from one of these.
+        (root / "dev").mkdir()
+        for name, minor in ("random", 8), ("urandom", 9):
+            os.mknod(root / "dev" / name, stat.S_IFCHR, os.makedev(1, minor))
+            (root / "dev" / name).chmod(0o666)
         for library in self.libraries:
             (root / library[1:]).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(library, root / library[1:])
