@@ -145,7 +145,7 @@ def handed(flux):
 
 def commits(row, stage, flux, count):
     """From the moment that a commit of many documents is there to the published artifact. Where all of them are new to regent, it was
-    started anew before: it has seen none of their data keys. Rendering takes turns with it."""
+    started anew before: it has seen none of their data keys; one that is another again is one that it has seen. Rendering takes turns with it."""
     for other in stage.regents:
         other.stop()
     it = Bootstrapped(stage, flux, "many", {}, watched=True)
@@ -173,7 +173,7 @@ def commits(row, stage, flux, count):
         # Not killed: its lease would keep the next one from writing.
         regent.stop()
     row(f"regent render of {MANY} documents", milliseconds(took["render"]))
-    for way, name in ("new", "all of them new"), ("one", "one of them new"):
+    for way, name in ("new", "all of them new"), ("one", "one of them another"):
         figure = statistics.median(took[way])
         row(f"  from a commit to its artifact, {name} / render", f"{figure:.2f}", "<= 1.5", figure <= 1.5)
 
