@@ -72,6 +72,19 @@ def main(words, usage, here, staging, tools, peers, before=lambda house: None, a
     return 1 if failed else 0
 
 
+def real_tests(path, **facts):
+    """What tests of the program say that need what a story has started: those under a module's `path`, told by the environment
+    where its facts are. They are built as `hack/test` builds all tests, so that nothing is built twice."""
+    passed_on = "PATH", "HOME", "CARGO_HOME", "RUSTUP_HOME", "CARGO_TARGET_DIR"
+    done = subprocess.run(["cargo", "test", "--locked", "--quiet", "--workspace", "--features", "regent-cli/otlp", "--bin", "regent", path,
+                           "--", "--ignored", "--nocapture"], cwd=TOP, capture_output=True, text=True,
+                          env={**{name: os.environ[name] for name in passed_on if name in os.environ}, **facts})
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    assert "0 passed" not in done.stdout, "there was no test to run"
+    return said
+
+
 def remove(scratch):
     # The repo-server takes all rights off the folder that its checkouts lie in, and one story off its store.
     for folder, _, _ in os.walk(scratch):
