@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// The parsed `regent.yaml`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bootstrap {
     /// The authority that covers this root.
     pub name: AuthorityName,
@@ -46,7 +46,7 @@ pub enum RecipientGroup {
 }
 
 /// The `secrets` section.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default, expecting = "a mapping")]
 pub struct Secrets {
     /// For documents without a namespace.
@@ -94,6 +94,14 @@ pub struct Exclude {
     patterns: Vec<String>,
     compiled: GlobSet,
 }
+
+impl PartialEq for Exclude {
+    fn eq(&self, other: &Self) -> bool {
+        self.patterns == other.patterns
+    }
+}
+
+impl Eq for Exclude {}
 
 /// Whether a MAC over encrypted values alone is accepted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

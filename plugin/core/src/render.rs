@@ -109,7 +109,7 @@ pub fn render(request: &Request<'_>) -> Result<Vec<Manifest>, Refusal> {
         }
     }
     let manifests = give_way(manifests);
-    unique(manifests.iter())?;
+    unique(manifests.iter().map(applied))?;
     Ok(manifests)
 }
 
@@ -309,7 +309,7 @@ pub fn one(request: &Request<'_>, name: &SecretName, listed: &FilePath) -> Resul
         let manifests = values(request, &scope, input).map_err(|problem| refusal(input, problem))?;
         found.extend(manifests.into_iter().filter(|manifest| manifest.is_secret(name)));
     }
-    unique(found.iter())?;
+    unique(found.iter().map(applied))?;
     Ok(found.pop())
 }
 
@@ -745,14 +745,18 @@ fn key_of(identity: &Identity) -> (&str, &str, Option<&str>, &str) {
     (group(api_version), kind, namespace.as_deref(), name)
 }
 
+/// Which object a manifest is, and of which file.
+fn applied(manifest: &Manifest) -> (&Identity, &FilePath) {
+    (manifest.identity(), manifest.file())
+}
+
 /// Two objects of one kind, namespace and name cannot both be applied.
-pub(crate) fn unique<'m>(manifests: impl Iterator<Item = &'m Manifest>) -> Result<(), Refusal> {
-    let mut seen: HashMap<_, &FilePath> = HashMap::with_capacity(manifests.size_hint().0);
-    for manifest in manifests {
-        if let Some(other) = seen.insert(key_of(manifest.identity()), manifest.file()) {
-            let problem =
-                DocumentProblem::TwoObjects { identity: manifest.identity().to_string(), other: other.clone() };
-            return Err(Refusal::Document { file: manifest.file().clone(), problem });
+pub(crate) fn unique<'m>(objects: impl Iterator<Item = (&'m Identity, &'m FilePath)>) -> Result<(), Refusal> {
+    let mut seen: HashMap<_, &FilePath> = HashMap::with_capacity(objects.size_hint().0);
+    for (identity, file) in objects {
+        if let Some(other) = seen.insert(key_of(identity), file) {
+            let problem = DocumentProblem::TwoObjects { identity: identity.to_string(), other: other.clone() };
+            return Err(Refusal::Document { file: file.clone(), problem });
         }
     }
     Ok(())

@@ -17,7 +17,7 @@ use base64::engine::general_purpose::STANDARD;
 use cases::{ALL, Asked, Case, case, cases, file_paths, gather, holds_canary, insert, json_lines, keys};
 use regent_core::emit::{Content as Held, Encoding, Manifest};
 use regent_core::files::{Content, Files};
-use regent_core::flux::artifact::{self, Artifact, Change, Phase, is_encrypted};
+use regent_core::flux::artifact::{self, Artifact, Change, Known, Phase, is_encrypted};
 use regent_core::flux::bound::Bound;
 use regent_core::name::{AuthorityName, Epoch, FilePath, ObjectName};
 use regent_core::render::Door;
@@ -68,6 +68,7 @@ impl Case {
             limits: &Limits::default(),
             bound,
             endpoint,
+            known: &Known::default(),
         })
     }
 }
@@ -80,7 +81,7 @@ fn written(artifact: Artifact) -> Written {
         Change::Remove => Vec::new(),
         Change::Write(manifests) => json_lines(manifests),
         // Only of a root that a build decides about: `tests/generators.rs`.
-        Change::Kustomization(_) => panic!(),
+        Change::Kustomization(_) | Change::Same(_) => panic!(),
     };
     artifact.changes.into_iter().map(|(path, change)| (path.to_string(), documents(change))).collect()
 }
@@ -269,7 +270,7 @@ fn no_artifact_and_no_refusal_holds_a_value() {
                     let manifests = artifact.changes.into_values().flat_map(|change| match change {
                         Change::Remove => Vec::new(),
                         Change::Write(manifests) => manifests,
-                        Change::Kustomization(_) => panic!(),
+                        Change::Kustomization(_) | Change::Same(_) => panic!(),
                     });
                     for manifest in manifests {
                         assert!(!manifest.holds_values(), "{}", case.name());
@@ -487,7 +488,7 @@ fn an_artifact_is_the_same_to_the_byte_however_it_was_gathered() {
             let file = |change| match change {
                 Change::Remove => None,
                 Change::Write(manifests) => Some(manifests.into_iter().map(yaml).collect::<Vec<_>>()),
-                Change::Kustomization(_) => panic!(),
+                Change::Kustomization(_) | Change::Same(_) => panic!(),
             };
             let files = artifact.changes.into_iter().map(|(path, change)| (path, file(change)));
             Ok::<_, Refusal>(files.collect::<Vec<_>>())
@@ -554,10 +555,140 @@ fn without_a_wrapping_key_there_is_no_artifact_of_values_and_one_of_stubs() {
             limits: &Limits::default(),
             bound: &case.bound(),
             endpoint: ENDPOINT,
+            known: &Known::default(),
         })
     };
     assert_eq!(artifact(Asked::Git).err(), Some(Refusal::NoWrappingKey));
     assert!(artifact(Asked::Vault(Door::Flux)).is_ok());
+}
+
+fn text_of(manifest: Manifest) -> String {
+    String::from_utf8(manifest.into_bytes(Encoding::Yaml).unwrap().expose().to_vec()).unwrap()
+}
+
+/// An artifact, and what stands in it: what is as before is looked up there.
+fn asked_with(
+    request: &artifact::Request<'_>,
+    before: &BTreeMap<FilePath, Vec<String>>,
+) -> Result<(Known, Texts), Refusal> {
+    let artifact = artifact::artifact(request)?;
+    let text = |change| match change {
+        Change::Remove => None,
+        Change::Write(manifests) => Some(manifests.into_iter().map(text_of).collect()),
+        Change::Same(name) => Some(before[&name].clone()),
+        Change::Kustomization(_) => panic!(),
+    };
+    let texts = artifact.changes.into_iter().map(|(path, change)| (path, text(change))).collect();
+    Ok((artifact.known, texts))
+}
+
+type Texts = BTreeMap<FilePath, Option<Vec<String>>>;
+
+fn present(texts: Texts) -> BTreeMap<FilePath, Vec<String>> {
+    texts.into_iter().filter_map(|(path, text)| Some((path, text?))).collect()
+}
+
+/// The files with one of them replaced, or without it.
+fn replaced(files: &Files, path: &FilePath, by: Option<&[u8]>) -> Files {
+    let mut others = Files::default();
+    for (each, content) in files.iter() {
+        let content = match content {
+            Content::Bytes(_) if each == path && by.is_none() => continue,
+            Content::Bytes(bytes) => Content::Bytes(by.filter(|_| each == path).unwrap_or(bytes).to_vec()),
+            Content::TooLarge { size } => Content::TooLarge { size: *size },
+            Content::BadLink => Content::BadLink,
+            Content::Special => Content::Special,
+            Content::NotRead => Content::NotRead,
+        };
+        assert!(others.insert(each.clone(), content));
+    }
+    others
+}
+
+/// Whatever changed: a file, the rule, for whom, where.
+#[test]
+fn what_is_known_of_an_artifact_never_changes_the_next() {
+    let (keys, nothing, limits) = (keys(), Known::default(), Limits::default());
+    let (wrapping, mut compared) = (keys.wrapping_keys(), 0);
+    for case in cases() {
+        let case = case.whole();
+        let (ruling, bound) = (case.ruling(Asked::Git), case.bound());
+        let request = artifact::Request {
+            files: &case.files,
+            bootstrap: &case.bootstrap,
+            ruling: &ruling,
+            keys: (&keys).into(),
+            wrapping: &wrapping,
+            namespaces: &case.namespaces,
+            limits: &limits,
+            bound: &bound,
+            endpoint: ENDPOINT,
+            known: &nothing,
+        };
+        let Ok((known, texts)) = asked_with(&request, &BTreeMap::new()) else { continue };
+        let before = present(texts);
+        let mut same = |request: &artifact::Request<'_>| {
+            let anew = asked_with(&artifact::Request { known: &nothing, ..*request }, &BTreeMap::new());
+            let by_known = asked_with(&artifact::Request { known: &known, ..*request }, &before);
+            assert!(anew.map(|it| it.1) == by_known.map(|it| it.1), "{}", case.name());
+            compared += 1;
+        };
+        same(&request);
+        let all: Vec<_> = case.files.iter().map(|(path, _)| path.clone()).collect();
+        for (path, other) in all.iter().zip(all.iter().cycle().skip(1)) {
+            let (Some(own), Some(other)) = (case.files.document(path), case.files.document(other)) else { continue };
+            let longer = [own, b"\n# more\n"].concat();
+            for by in [None, Some(other), Some(&longer), Some(b"")] {
+                let files = replaced(&case.files, path, by);
+                same(&artifact::Request { files: &files, ..request });
+            }
+        }
+        let mut other_bound = case.bound();
+        other_bound.kustomization = ObjectName::parse("team/others").unwrap();
+        let mut other_bootstrap = case.bootstrap.clone();
+        other_bootstrap.secrets.namespace = None;
+        let small = Limits { nodes: 10, ..limits };
+        same(&artifact::Request { bound: &other_bound, ..request });
+        same(&artifact::Request { bootstrap: &other_bootstrap, ..request });
+        same(&artifact::Request { endpoint: "https://other.example", ..request });
+        same(&artifact::Request { namespaces: &[], ..request });
+        same(&artifact::Request { limits: &small, ..request });
+        for asked in [Asked::Vault(Door::Flux), Asked::Nobody] {
+            same(&artifact::Request { ruling: &case.ruling(asked), ..request });
+        }
+    }
+    assert!(compared > 300, "{compared}");
+}
+
+/// What says the same is not opened again: who has no key makes the same artifact of it.
+#[test]
+fn what_is_known_is_not_opened_again() {
+    let (case, keys, none, nothing) = (case("classes"), keys(), Keyring::default(), Known::default());
+    let (wrapping, ruling, bound, limits) =
+        (keys.wrapping_keys(), case.ruling(Asked::Git), case.bound(), Limits::default());
+    let mut request = artifact::Request {
+        files: &case.files,
+        bootstrap: &case.bootstrap,
+        ruling: &ruling,
+        keys: (&keys).into(),
+        wrapping: &wrapping,
+        namespaces: &case.namespaces,
+        limits: &limits,
+        bound: &bound,
+        endpoint: ENDPOINT,
+        known: &nothing,
+    };
+    let first = artifact::artifact(&request).unwrap();
+    let written = first.changes.values().filter(|change| matches!(change, Change::Write(_))).count();
+    request.keys = (&none).into();
+    assert!(artifact::artifact(&request).is_err());
+    request.known = &first.known;
+    let second = artifact::artifact(&request).unwrap();
+    let same = second.changes.iter().filter(|(path, change)| matches!(change, Change::Same(name) if name == *path));
+    assert_eq!((same.count(), written > 1), (written, true));
+    // And what was taken over is known to the third.
+    request.known = &second.known;
+    assert!(artifact::artifact(&request).is_ok());
 }
 
 #[test]

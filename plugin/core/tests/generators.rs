@@ -16,7 +16,7 @@ use regent_core::evidence::{
     WitnessedVault,
 };
 use regent_core::files::{Built, Content, Files, wanted};
-use regent_core::flux::artifact::{self, Artifact, Change};
+use regent_core::flux::artifact::{self, Artifact, Change, Known};
 use regent_core::flux::bound::Bound;
 use regent_core::flux::reach::{Overrides, reach};
 use regent_core::flux::reached;
@@ -159,6 +159,7 @@ impl Tree {
                 kustomization: ObjectName::parse("team/apps").unwrap(),
             },
             endpoint: "https://regent.example:8200",
+            known: &Known::default(),
         })
     }
 
@@ -343,6 +344,7 @@ fn an_artifact_holds_what_kustomize_was_shown_and_no_input() {
             for (path, change) in artifact.changes {
                 let found: Value = match change {
                     Change::Remove => continue,
+                    Change::Same(_) => panic!(),
                     Change::Kustomization(kustomization) => {
                         let text = kustomization.to_yaml_document().unwrap();
                         yaml_serde::from_slice(text.expose()).unwrap()

@@ -13,6 +13,7 @@
 //! file encrypted as a whole) it is encrypted anew. Everything is a function of the input: no clock, nothing random.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 use regent_sops::{
@@ -34,6 +35,11 @@ use crate::refusal::{DocumentProblem, GeneratorProblem, Refusal};
 use crate::render::{self, Class, Door, Scope, at_file, refusal};
 use crate::secret::SecretProblem;
 
+mod known;
+
+pub use known::Known;
+use known::{Digest, File as KnownFile};
+
 /// Everything an artifact is a function of, beside what the repository holds outside the root.
 pub struct Request<'a> {
     /// The root's files.
@@ -54,6 +60,9 @@ pub struct Request<'a> {
     pub bound: &'a Bound,
     /// Where they are asked for.
     pub endpoint: &'a str,
+    /// What an artifact made of the same files before, with the same [`Self::keys`] and [`Self::wrapping`]: of everything
+    /// else it is compared here.
+    pub known: &'a Known,
 }
 
 /// What is another file than in the repository, or none; paths are relative to the root.
@@ -62,6 +71,8 @@ pub struct Artifact {
     pub phase: Phase,
     /// Every other file of the root stays as it is, unless it was not read and [`is_encrypted`].
     pub changes: BTreeMap<FilePath, Change>,
+    /// For the next artifact.
+    pub known: Known,
 }
 
 /// What an artifact holds of encrypted documents. It begins the revision, so that whoever waits for a handover can tell.
@@ -89,6 +100,8 @@ pub enum Change {
     Remove,
     /// It holds these documents, in order.
     Write(Vec<Manifest>),
+    /// It is what a [`Change::Write`] was under this name, in the artifact that [`Request::known`] is of.
+    Same(FilePath),
     /// It is this kustomization: one of Git without generators that regent stands in for, or one of regent's own.
     Kustomization(Branch),
 }
@@ -103,22 +116,32 @@ pub fn artifact(request: &Request<'_>) -> Result<Artifact, Refusal> {
     if let Some(error) = errors.into_iter().next() {
         return Err(error.into());
     }
-    let (phase, written) = match request.ruling.mode() {
+    let (phase, files) = match request.ruling.mode() {
         Mode::Values => (Phase::Bootstrap, sealed(request, &inputs)?),
         Mode::Stubs(_) => (Phase::Handover, stubs(request, &inputs)?),
         Mode::Unasked => return Err(Refusal::Unasked),
     };
-    let (made, written): (Vec<_>, Vec<_>) =
-        written.into_iter().partition(|(path, _)| request.files.generator(path).is_some());
-    let mut changes = generated(request, made)?;
-    for (path, manifests) in written {
-        let name = artifact_name(request, &path).filter(|name| !changes.contains_key(name));
-        let taken = || Refusal::Document { file: path.clone(), problem: DocumentProblem::NameTaken };
-        let name = name.ok_or_else(taken)?;
-        if name != path {
-            changes.insert(path, Change::Remove);
+    let is_generated = |made: &Made<'_>| request.files.generator(made.path).is_some();
+    let (generators, files): (Vec<_>, Vec<_>) = files.into_iter().partition(is_generated);
+    let mut changes = generated(request, generators)?;
+    let mut known = match phase {
+        Phase::Bootstrap => Known::of(request),
+        Phase::Handover => Known::default(),
+    };
+    for Made { path, digest, documents, change } in files {
+        let mut name = None;
+        if let Some(change) = change {
+            let free = artifact_name(request, path).filter(|name| !changes.contains_key(name));
+            let taken = || Refusal::Document { file: path.clone(), problem: DocumentProblem::NameTaken };
+            let free = name.insert(free.ok_or_else(taken)?);
+            if *free != *path {
+                changes.insert(path.clone(), Change::Remove);
+            }
+            changes.insert(free.clone(), change);
         }
-        changes.insert(name, Change::Write(manifests));
+        if let Some(digest) = digest {
+            known.insert(path, digest, KnownFile { documents, name });
+        }
     }
     let judged: HashSet<&FilePath> = inputs.iter().map(|input| input.path).collect();
     for (path, content) in request.files.iter().filter(|(path, _)| !judged.contains(path)) {
@@ -128,19 +151,18 @@ pub fn artifact(request: &Request<'_>) -> Result<Artifact, Refusal> {
             changes.entry(path.clone()).or_insert(Change::Remove);
         }
     }
-    Ok(Artifact { phase, changes })
+    Ok(Artifact { phase, changes, known })
 }
 
 /// What stands in for generators: a folder for each, and the kustomizations that list it. The inputs leave: who reads
 /// them is gone.
-fn generated(
-    request: &Request<'_>,
-    made: Vec<(FilePath, Vec<Manifest>)>,
-) -> Result<BTreeMap<FilePath, Change>, Refusal> {
+fn generated(request: &Request<'_>, made: Vec<Made<'_>>) -> Result<BTreeMap<FilePath, Change>, Refusal> {
     let mut changes = BTreeMap::new();
     let mut listing: BTreeMap<&FilePath, Vec<(&Generator, Vec<String>)>> = BTreeMap::new();
-    for (document, manifests) in made {
-        let Some(generator) = request.files.generator(&document) else { continue };
+    for Made { path: document, change, .. } in made {
+        let (Some(generator), Some(Change::Write(manifests))) = (request.files.generator(document), change) else {
+            unreachable!("of a generator nothing is known, so its documents are written each time")
+        };
         let refused = || Refusal::Document { file: document.clone(), problem: GeneratorProblem::Name.into() };
         let file = |name: &str| generator.file(name).ok_or_else(refused);
         let delivers = |manifest: &Manifest| manifest.content() == Content::Delivery;
@@ -183,8 +205,19 @@ fn is_unjudged(path: &FilePath, content: &files::Content) -> bool {
     !kustomization::FILE_NAMES.contains(&path.file_name()) && is_encrypted(path, bytes)
 }
 
+/// A file of the root, and what becomes of it.
+struct Made<'a> {
+    path: &'a FilePath,
+    /// Of all that only this file says; `None` where it is made anew each time.
+    digest: Option<Digest>,
+    /// The objects in it, where they were judged one by one.
+    documents: Arc<[Identity]>,
+    /// `None` where it stays as it is.
+    change: Option<Change>,
+}
+
 /// Files of which nothing is left to say: those with stubs.
-fn stubs(request: &Request<'_>, inputs: &[Input<'_>]) -> Result<Vec<(FilePath, Vec<Manifest>)>, Refusal> {
+fn stubs<'a>(request: &Request<'_>, inputs: &[Input<'a>]) -> Result<Vec<Made<'a>>, Refusal> {
     let manifests = render::render(&render::Request {
         files: request.files,
         folder: None,
@@ -204,7 +237,8 @@ fn stubs(request: &Request<'_>, inputs: &[Input<'_>]) -> Result<Vec<(FilePath, V
         let manifests = of_file.remove(input.path).unwrap_or_default();
         let is_plain = manifests.iter().all(|manifest| manifest.content() == Content::Plain);
         if !is_plain || has_block(input, request.limits) {
-            files.push((input.path.clone(), manifests));
+            let change = Some(Change::Write(manifests));
+            files.push(Made { path: input.path, digest: None, documents: Arc::default(), change });
         }
     }
     Ok(files)
@@ -221,25 +255,35 @@ fn has_block(input: &Input<'_>, limits: &Limits) -> bool {
     }
 }
 
-/// Files with encrypted documents, encrypted to regent.
-fn sealed(request: &Request<'_>, inputs: &[Input<'_>]) -> Result<Vec<(FilePath, Vec<Manifest>)>, Refusal> {
+/// All files, those with encrypted documents encrypted to regent.
+fn sealed<'a>(request: &Request<'_>, inputs: &[Input<'a>]) -> Result<Vec<Made<'a>>, Refusal> {
     if request.wrapping.is_empty() {
         return Err(Refusal::NoWrappingKey);
     }
     let scope = Scope { bootstrap: Some(request.bootstrap), namespaces: request.namespaces };
+    let is_known = request.known.is_of(request);
     let mut files = Vec::with_capacity(inputs.len());
     for chunk in inputs.chunks(CHUNK) {
         if request.keys.is_stopped() {
             return Err(Refusal::Stopped);
         }
-        let answers: Vec<_> = chunk.par_iter().map(|input| file(request, &scope, input)).collect();
+        let answer = |input: &Input<'a>| {
+            let digest = Digest::of(input);
+            match digest.filter(|_| is_known).and_then(|digest| request.known.file(input.path, digest)) {
+                Some(KnownFile { documents, name }) => {
+                    let (documents, change) = (Arc::clone(documents), name.clone().map(Change::Same));
+                    Ok(Made { path: input.path, digest, documents, change })
+                }
+                None => file(request, &scope, input).map(|it| it.made(input.path, digest)),
+            }
+        };
+        let answers: Vec<_> = chunk.par_iter().map(answer).collect();
         for (input, answer) in chunk.iter().zip(answers) {
-            files.push((input.path, answer.map_err(|problem| refusal(input, problem))?));
+            files.push(answer.map_err(|problem| refusal(input, problem))?);
         }
     }
-    render::unique(files.iter().flat_map(|(_, file)| &file.manifests))?;
-    let encrypted = files.into_iter().filter(|(_, file)| file.is_encrypted);
-    Ok(encrypted.map(|(path, file)| (path.clone(), file.manifests)).collect())
+    render::unique(files.iter().flat_map(|file| file.documents.iter().map(|identity| (identity, file.path))))?;
+    Ok(files)
 }
 
 /// Files worked on between two looks at the first refusal.
@@ -250,6 +294,14 @@ struct File {
     manifests: Vec<Manifest>,
     /// Whether SOPS, age or PGP wrote it.
     is_encrypted: bool,
+}
+
+impl File {
+    fn made(self, path: &FilePath, digest: Option<Digest>) -> Made<'_> {
+        let documents = self.manifests.iter().map(|manifest| manifest.identity().clone()).collect();
+        let change = self.is_encrypted.then_some(Change::Write(self.manifests));
+        Made { path, digest, documents, change }
+    }
 }
 
 fn file(request: &Request<'_>, scope: &Scope<'_>, input: &Input<'_>) -> Result<File, Problem> {

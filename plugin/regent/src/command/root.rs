@@ -304,7 +304,7 @@ fn built(gathered: &mut Gathered, config: &RegentConfig, store: &Store, held: &g
         asked.join().unwrap_or(Err(Failure::Bug))
     })?;
     let limits = Limits { document: config.limits.document, ..Limits::default() };
-    let whole = Tree::of_commit(held, &gathered.label, UploadLimits::of(&config.limits))?.whole(limits.document);
+    let whole = Tree::of_commit(held, &gathered.label, UploadLimits::of(&config.limits), None)?.whole(limits.document);
     let reaches: Vec<Reach> = kustomizations
         .into_iter()
         .zip(&applications)

@@ -8,12 +8,13 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 use regent_core::Refusal;
 use regent_core::authority::{self, Mode, Place, Recheck};
 use regent_core::emit::{Encoding, Manifest};
 use regent_core::files::{Content, Files};
-use regent_core::flux::artifact::{self, Change, Phase};
+use regent_core::flux::artifact::{self, Artifact, Change, Known, Phase};
 use regent_core::flux::bound::Bound;
 use regent_core::flux::{reach, reached};
 use regent_core::name::{Epoch, FilePath};
@@ -39,6 +40,19 @@ pub(crate) struct Build<'a> {
     pub(crate) label: &'a str,
     pub(crate) witnesses: &'a Witnesses,
     pub(crate) data_keys: &'a DataKeys,
+    /// Of the artifact before, or of none.
+    pub(crate) memory: &'a Memory,
+}
+
+/// What an artifact was made of, so that the next of the same Kustomization makes only what changed. It holds what was published
+/// and nothing else.
+#[derive(Default)]
+pub(crate) struct Memory {
+    /// Of which configuration, and so with which keys.
+    generation: u64,
+    known: Known,
+    /// By paths relative to the root.
+    written: BTreeMap<FilePath, Bytes>,
 }
 
 /// A packed artifact, and what it holds.
@@ -51,6 +65,8 @@ pub(crate) struct Built {
     pub(crate) files: usize,
     /// Those of them that are others than in the repository, or none.
     pub(crate) changed: usize,
+    /// For the next.
+    pub(crate) memory: Memory,
 }
 
 impl Build<'_> {
@@ -118,7 +134,9 @@ impl Build<'_> {
         };
         let kustomization = self.application.kustomization.clone();
         let bound = Bound { authority: authority.clone(), epoch: bootstrap.epoch, kustomization };
-        let artifact = artifact::artifact(&artifact::Request {
+        let generation = self.loaded.generation;
+        let nothing = Known::default();
+        let Artifact { phase, changes, known } = artifact::artifact(&artifact::Request {
             files: &gathered.files,
             bootstrap: &bootstrap,
             ruling: &ruling,
@@ -128,39 +146,46 @@ impl Build<'_> {
             limits: &limits,
             bound: &bound,
             endpoint: &self.loaded.config.flux.endpoint,
+            known: if self.memory.generation == generation { &self.memory.known } else { &nothing },
         })?;
-        let changes = self.written(artifact.changes, root.as_ref(), &gathered.files)?;
+        let written = self.written(changes)?;
+        let memory = match phase {
+            Phase::Bootstrap => {
+                let kept = written.iter().filter_map(|(path, bytes)| Some((path.clone(), bytes.clone()?)));
+                Memory { generation, known, written: kept.collect() }
+            }
+            Phase::Handover => Memory::default(),
+        };
+        let changes = self.in_repository(written, root.as_ref(), &gathered.files)?;
         let packed = pack::pack(self.tree, &changes)?;
-        Ok(Built {
-            packed,
-            phase: artifact.phase,
-            epoch: bootstrap.epoch,
-            files: self.tree.len(),
-            changed: changes.len(),
-        })
+        Ok(Built { packed, phase, epoch: bootstrap.epoch, files: self.tree.len(), changed: changes.len(), memory })
+    }
+
+    /// What each file becomes.
+    fn written(&self, changes: BTreeMap<FilePath, Change>) -> Result<Changes, Failure> {
+        let one = |(path, change): (FilePath, Change)| {
+            let bytes = match change {
+                Change::Remove => None,
+                Change::Write(manifests) => Some(documents(manifests)?.into()),
+                Change::Same(before) => Some(self.memory.written.get(&before).ok_or(Failure::Bug)?.clone()),
+                Change::Kustomization(kustomization) => Some(clear(&kustomization)?.into()),
+            };
+            Ok((path, bytes))
+        };
+        changes.into_par_iter().map(one).collect()
     }
 
     /// The changes by their paths in the repository, and without what is encrypted and was read by nobody: outside the root,
     /// hidden, or of a name that no manifest has.
-    fn written(
-        &self,
-        changes: BTreeMap<FilePath, Change>,
-        root: Option<&FilePath>,
-        files: &Files,
-    ) -> Result<Changes, Failure> {
-        let one = |(path, change): (FilePath, Change)| {
+    fn in_repository(&self, changes: Changes, root: Option<&FilePath>, files: &Files) -> Result<Changes, Failure> {
+        let placed = |(path, bytes): (FilePath, Option<Bytes>)| {
             let path = match root {
                 Some(root) => FilePath::parse(&format!("{root}/{path}")).map_err(|_| Failure::Bug)?,
                 None => path,
             };
-            let bytes = match change {
-                Change::Remove => None,
-                Change::Write(manifests) => Some(documents(manifests)?),
-                Change::Kustomization(kustomization) => Some(clear(&kustomization)?),
-            };
             Ok((path, bytes))
         };
-        let mut written: Changes = changes.into_par_iter().map(one).collect::<Result<_, Failure>>()?;
+        let mut written: Changes = changes.into_iter().map(placed).collect::<Result<_, Failure>>()?;
         let inside = |path: &FilePath| match root {
             Some(root) => FilePath::parse(path.as_str().strip_prefix(root.as_str())?.strip_prefix('/')?).ok(),
             None => Some(path.clone()),

@@ -11,6 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::mem;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
@@ -28,7 +29,7 @@ use tokio::sync::{Notify, OnceCell, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::build::{Build, Built};
+use super::build::{Build, Built, Memory};
 use super::endpoint::Refused;
 use super::shelf::{Holds, Published, Shelf};
 use super::tree::{Fetcher, Offered, Tree};
@@ -205,6 +206,8 @@ struct Follower {
     asked: Option<(Box<Followed>, String, Instant)>,
     /// What nobody vouches for is not fetched again.
     unvouched: Option<(Source, Failure)>,
+    /// What the last artifact was made of.
+    memory: Arc<Memory>,
     token: Token,
 }
 
@@ -258,8 +261,19 @@ const TOKEN_AGAIN: Duration = Duration::from_secs(600);
 impl Follower {
     fn new(shared: Arc<Shared>, application: FluxApplication, artifact: FluxArtifact) -> Self {
         let token = Token::new(Arc::clone(&shared), application.clone());
-        let changed = Arc::default();
-        Self { shared, application, artifact, changed, built: None, tree: None, asked: None, unvouched: None, token }
+        let (changed, memory) = (Arc::default(), Arc::default());
+        Self {
+            shared,
+            application,
+            artifact,
+            changed,
+            built: None,
+            tree: None,
+            asked: None,
+            unvouched: None,
+            memory,
+            token,
+        }
     }
 
     /// Never returns.
@@ -419,7 +433,7 @@ impl Follower {
         {
             return Err(failure.clone());
         }
-        match fetch(loaded, &source, signers).await {
+        match fetch(loaded, &source, signers, self.before(&source)).await {
             Ok(tree) => {
                 self.tree = Some((source.clone(), Arc::new(OnceCell::new_with(Some(tree)))));
                 Ok(source)
@@ -448,7 +462,8 @@ impl Follower {
         let held = self.tree.as_ref().filter(|(source, _)| *source == seen.source).map(|(_, tree)| Arc::clone(tree));
         // One that somebody has to vouch for is held by now; any other is everybody's.
         let fetched = held.unwrap_or_else(|| self.shared.tree(&seen.source));
-        let tree = match fetched.get_or_try_init(|| fetch(loaded, &seen.source, &[])).await {
+        let before = self.before(&seen.source);
+        let tree = match fetched.get_or_try_init(|| fetch(loaded, &seen.source, &[], before)).await {
             Ok(_) => fetched,
             Err(failure) => match (&seen.holder, &self.tree) {
                 (Holder::Vault { .. }, Some((source, last))) => {
@@ -463,6 +478,7 @@ impl Follower {
         self.tree = Some((seen.source.clone(), Arc::clone(&tree)));
         let (shared, loaded, application) = (Arc::clone(&self.shared), Arc::clone(loaded), self.application.clone());
         let (kustomization, label) = (seen.kustomization.clone(), seen.source.revision());
+        let memory = Arc::clone(&self.memory);
         let built = tokio::task::spawn_blocking(move || {
             let tree = tree.get().ok_or(Failure::Bug)?;
             let Shared { witnesses, data_keys, .. } = &*shared;
@@ -474,15 +490,28 @@ impl Follower {
                 label: &label,
                 witnesses,
                 data_keys,
+                memory: &memory,
             };
             build.run()
         });
-        built.await.map_err(|_| Failure::Bug)?
+        let mut built = built.await.map_err(|_| Failure::Bug)??;
+        self.memory = Arc::new(mem::take(&mut built.memory));
+        Ok(built)
+    }
+
+    /// The tree of another commit of the same repository, where one is at hand.
+    fn before(&self, source: &Source) -> Option<Arc<OnceCell<Tree>>> {
+        match (source, &self.tree) {
+            (Source::Commit { place, .. }, Some((Source::Commit { place: before, .. }, tree))) if place == before => {
+                Some(Arc::clone(tree))
+            }
+            (Source::Commit { .. } | Source::Artifact(_), _) => None,
+        }
     }
 
     /// Puts it on the shelf.
     async fn keep(&self, seen: &Seen, built: Built) -> Result<(), Failure> {
-        let Built { packed, phase, epoch, files, changed } = built;
+        let Built { packed, phase, epoch, files, changed, memory: _ } = built;
         let published = Published {
             revision: format!("{}@{}", phase.word(), packed.digest),
             digest: packed.digest,
@@ -677,8 +706,14 @@ fn followed<'a>(loaded: &'a Loaded, authority: &AuthorityName) -> Option<&'a Fol
     loaded.config.watch.iter().find(|entry| entry.authority == *authority)
 }
 
-/// Reads the tree of a revision; of a commit only where one of `signers` signed it, if there are any.
-async fn fetch(loaded: &Arc<Loaded>, source: &Source, signers: &[String]) -> Result<Tree, Failure> {
+/// Reads the tree of a revision; of a commit only where one of `signers` signed it, if there are any, and only what the one
+/// `before` does not have.
+async fn fetch(
+    loaded: &Arc<Loaded>,
+    source: &Source,
+    signers: &[String],
+    before: Option<Arc<OnceCell<Tree>>>,
+) -> Result<Tree, Failure> {
     let limits = UploadLimits::of(&loaded.config.limits);
     match source {
         Source::Artifact(SourceArtifact { url, digest, revision, size }) => {
@@ -697,7 +732,7 @@ async fn fetch(loaded: &Arc<Loaded>, source: &Source, signers: &[String]) -> Res
                 if !signers.is_empty() {
                     git::vouched(&held, &signers, SystemTime::now())?;
                 }
-                Tree::of_commit(&held, &label, limits)
+                Tree::of_commit(&held, &label, limits, before.as_ref().and_then(|before| before.get()))
             });
             read.await.map_err(|_| Failure::Bug)?
         }

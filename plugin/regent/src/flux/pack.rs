@@ -27,7 +27,7 @@ pub(crate) struct Packed {
 }
 
 /// What becomes of single files: other bytes, or none. A path that the tree does not have is a new file.
-pub(crate) type Changes = BTreeMap<FilePath, Option<Vec<u8>>>;
+pub(crate) type Changes = BTreeMap<FilePath, Option<Bytes>>;
 
 /// Packs a tree with its changes. A file keeps its mode; a new one cannot be run.
 ///
@@ -35,7 +35,7 @@ pub(crate) type Changes = BTreeMap<FilePath, Option<Vec<u8>>>;
 /// A new file that lies below another file, or is the folder of one: no disk can hold both.
 pub(crate) fn pack(tree: &Tree, changes: &Changes) -> Result<Packed, Failure> {
     let mut files: BTreeMap<&FilePath, (&[u8], bool)> =
-        tree.iter().map(|(path, file)| (path, (file.bytes.as_slice(), file.is_executable))).collect();
+        tree.iter().map(|(path, file)| (path, (&*file.bytes, file.is_executable))).collect();
     for (path, change) in changes {
         match change {
             Some(bytes) => {

@@ -10,8 +10,10 @@ mod commit;
 mod fetch;
 mod sourceignore;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use bytes::Bytes;
+use git2::Oid;
 use regent_core::files::{Content, Files, wanted};
 use regent_core::name::FilePath;
 
@@ -28,12 +30,14 @@ pub(crate) struct Tree {
     files: BTreeMap<FilePath, File>,
     /// Links that lead to nothing in it.
     lost: BTreeSet<FilePath>,
+    /// Of a commit, where each of its blobs is: the next commit has most of them too.
+    blobs: HashMap<Oid, FilePath>,
 }
 
 /// A regular file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct File {
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: Bytes,
     pub(crate) is_executable: bool,
 }
 
@@ -63,7 +67,7 @@ impl Tree {
             let content = if size > document {
                 Content::TooLarge { size: size as u64 }
             } else {
-                Content::Bytes(file.bytes.clone())
+                Content::Bytes(file.bytes.to_vec())
             };
             // Paths of a tree differ.
             let _is_new = files.insert(path.clone(), content);
@@ -111,7 +115,7 @@ impl File {
         } else if self.bytes.len() > document {
             Content::TooLarge { size: self.bytes.len() as u64 }
         } else {
-            Content::Bytes(self.bytes.clone())
+            Content::Bytes(self.bytes.to_vec())
         }
     }
 }

@@ -15,7 +15,7 @@ fn path(text: &str) -> FilePath {
 }
 
 fn changes(files: &[(&str, Option<&str>)]) -> Changes {
-    files.iter().map(|(name, text)| (path(name), text.map(|text| text.as_bytes().to_vec()))).collect()
+    files.iter().map(|(name, text)| (path(name), text.map(|text| text.as_bytes().to_vec().into()))).collect()
 }
 
 /// A tree of plain files, by the way that is tested: there is no other one to make a tree in memory.
@@ -29,7 +29,7 @@ fn unpacked(packed: &Packed) -> Tree {
 }
 
 fn texts(tree: &Tree) -> Vec<(String, String)> {
-    tree.iter().map(|(path, file)| (path.to_string(), String::from_utf8(file.bytes.clone()).unwrap())).collect()
+    tree.iter().map(|(path, file)| (path.to_string(), String::from_utf8(file.bytes.to_vec()).unwrap())).collect()
 }
 
 fn owned(files: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -113,7 +113,7 @@ proptest! {
     #[test]
     fn what_is_packed_is_what_readers_find(files in files()) {
         let changes: Changes =
-            files.iter().filter_map(|(name, bytes)| Some((FilePath::parse(name).ok()?, Some(bytes.clone())))).collect();
+            files.iter().filter_map(|(name, bytes)| Some((FilePath::parse(name).ok()?, Some(bytes.clone().into())))).collect();
         let Ok(packed) = pack(&Tree::default(), &changes) else { return Ok(()) };
         let ours: Changes = unpacked(&packed).iter().map(|(path, file)| (path.clone(), Some(file.bytes.clone()))).collect();
         prop_assert!(ours == changes);
@@ -123,7 +123,7 @@ proptest! {
             let mut entry = entry.unwrap();
             let mut bytes = Vec::new();
             entry.read_to_end(&mut bytes).unwrap();
-            theirs.insert(path(entry.path().unwrap().to_str().unwrap()), Some(bytes));
+            theirs.insert(path(entry.path().unwrap().to_str().unwrap()), Some(bytes.into()));
         }
         prop_assert!(theirs == changes);
     }

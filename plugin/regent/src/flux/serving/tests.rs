@@ -53,7 +53,8 @@ async fn served() -> Serving {
 impl Serving {
     /// Publishes one file of these bytes; gives the path of its artifact.
     fn publish(&self, bytes: Vec<u8>) -> (String, Packed) {
-        let packed = pack(&Tree::default(), &Changes::from([(FilePath::parse("a").unwrap(), Some(bytes))])).unwrap();
+        let packed =
+            pack(&Tree::default(), &Changes::from([(FilePath::parse("a").unwrap(), Some(bytes.into()))])).unwrap();
         let name = ObjectName::parse("team/app").unwrap();
         let published = Published {
             revision: "r".to_owned(),

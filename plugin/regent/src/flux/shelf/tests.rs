@@ -13,7 +13,7 @@ fn name(text: &str) -> ObjectName {
 
 fn packed(text: &str) -> Packed {
     let path = FilePath::parse("a.yaml").unwrap();
-    pack(&Tree::default(), &Changes::from([(path, Some(text.as_bytes().to_vec()))])).unwrap()
+    pack(&Tree::default(), &Changes::from([(path, Some(text.as_bytes().to_vec().into()))])).unwrap()
 }
 
 fn published(packed: &Packed) -> Published {

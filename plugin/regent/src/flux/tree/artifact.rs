@@ -109,7 +109,7 @@ impl Tree {
                 Kind::File => {
                     filling.reserve(&path, entry.size)?;
                     let bytes = archive.body().map_err(failed)?;
-                    filling.file(path, File { bytes, is_executable: entry.is_executable })?;
+                    filling.file(path, File { bytes: bytes.into(), is_executable: entry.is_executable })?;
                 }
             }
         }

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use bytes::Bytes;
 use git2::{ObjectType, Odb, Oid, Repository, TreeEntry};
 use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 use regent_core::name::FilePath;
@@ -15,11 +16,17 @@ use crate::source::tar::UploadLimits;
 
 impl Tree {
     /// Reads the tree of the commit at hand; `label` is what a person calls it. A submodule is another repository's
-    /// content, and is left out as by a `GitRepository` that does not ask for it.
+    /// content, and is left out as by a `GitRepository` that does not ask for it. What `before`, another commit of the same
+    /// repository, has already is not read again.
     ///
     /// # Errors
     /// A repository that cannot be read, a tree larger than the limits, or a name that is refused.
-    pub(crate) fn of_commit(held: &Held, label: &str, limits: UploadLimits) -> Result<Self, Failure> {
+    pub(crate) fn of_commit(
+        held: &Held,
+        label: &str,
+        limits: UploadLimits,
+        before: Option<&Self>,
+    ) -> Result<Self, Failure> {
         let repository = held.repository();
         let failed = |error: git2::Error| refused(label, error.message());
         let top = held.commit()?.tree().map_err(failed)?;
@@ -39,17 +46,32 @@ impl Tree {
             }
         }
         // Most of the time goes into unpacking objects, and none is unpacked before there is room for it.
+        let known = |id: Oid| before.and_then(|before| before.blob(id));
         for files in files.chunks(CHUNK) {
-            let sizes: Vec<_> = files.par_iter().map(|(_, id, _)| odb.read_header(*id)).collect();
+            let size = |id: Oid| match known(id) {
+                Some(bytes) => Ok(bytes.len()),
+                None => odb.read_header(id).map(|(size, _)| size),
+            };
+            let sizes: Vec<_> = files.par_iter().map(|(_, id, _)| size(*id)).collect();
             for ((path, _, _), size) in files.iter().zip(sizes) {
-                filling.reserve(path, size.map_err(failed)?.0 as u64)?;
+                filling.reserve(path, size.map_err(failed)? as u64)?;
             }
-            let read: Vec<_> = files.par_iter().map(|(_, id, _)| Ok(odb.read(*id)?.data().to_vec())).collect();
-            for ((path, _, is_executable), bytes) in files.iter().zip(read) {
-                filling.file(path.clone(), File { bytes: bytes.map_err(failed)?, is_executable: *is_executable })?;
+            let read = |id: Oid| match known(id) {
+                Some(bytes) => Ok(bytes.clone()),
+                None => odb.read(id).map(|object| Bytes::copy_from_slice(object.data())),
+            };
+            let read: Vec<_> = files.par_iter().map(|(_, id, _)| read(*id)).collect();
+            for ((path, id, is_executable), bytes) in files.iter().zip(read) {
+                let bytes = bytes.map_err(failed)?;
+                filling.file(path.clone(), File { bytes, is_executable: *is_executable })?;
+                filling.tree.blobs.insert(*id, path.clone());
             }
         }
         Ok(filling.tree)
+    }
+
+    fn blob(&self, id: Oid) -> Option<&Bytes> {
+        self.files.get(self.blobs.get(&id)?).map(|file| &file.bytes)
     }
 }
 

@@ -72,7 +72,7 @@ fn every_regular_file_is_there_with_its_bytes_and_whether_it_can_be_run() {
     // source-controller's first entry is the top itself, and its folders have no slash.
     let tree = unpack(&[folder("."), file("b.yaml", "b"), folder("hack"), program, file(".sops.yaml", "")]).unwrap();
     assert_eq!(names(&tree), [".sops.yaml", "b.yaml", "hack/run"]);
-    assert_eq!(tree.get(&path("b.yaml")), Some(&File { bytes: b"b".to_vec(), is_executable: false }));
+    assert_eq!(tree.get(&path("b.yaml")), Some(&File { bytes: Bytes::from_static(b"b"), is_executable: false }));
     assert!(tree.get(&path("hack/run")).unwrap().is_executable);
 }
 
@@ -84,7 +84,7 @@ fn what_flux_itself_packed_is_read() {
     let tree = Tree::unpack(&Artifact::checked(gzip, digest, "it").unwrap(), "it", LIMITS).unwrap();
     let long = format!("apps/{}/{}.yaml", "f".repeat(90), "n".repeat(90));
     assert_eq!(names(&tree), ["apps/db.yaml", long.as_str(), "apps/grün.yaml", "hack/run"]);
-    assert_eq!(tree.get(&path(&long)).unwrap().bytes, b"long: name\n");
+    assert_eq!(tree.get(&path(&long)).unwrap().bytes, b"long: name\n"[..]);
     assert!(tree.get(&path("hack/run")).unwrap().is_executable);
     assert!(!tree.get(&path("apps/db.yaml")).unwrap().is_executable);
 }
@@ -197,6 +197,11 @@ struct Committed {
 
 impl Committed {
     fn read(&self, limits: UploadLimits) -> Result<Tree, Failure> {
+        self.commit();
+        self.again(limits, None)
+    }
+
+    fn commit(&self) {
         let repository = git2::Repository::init_bare(self.folder.path()).unwrap();
         let mut index = git2::Index::new().unwrap();
         for (name, mode, text) in &self.entries {
@@ -223,12 +228,15 @@ impl Committed {
         let tree = repository.find_tree(index.write_tree_to(&repository).unwrap()).unwrap();
         let who = git2::Signature::now("a", "a@example.com").unwrap();
         repository.commit(Some("refs/heads/main"), &who, &who, "c", &tree, &[]).unwrap();
+    }
+
+    fn again(&self, limits: UploadLimits, before: Option<&Tree>) -> Result<Tree, Failure> {
         let place = crate::source::git::Place {
             location: regent_core::remote::Location::Folder(self.folder.path().to_owned()),
             access: regent_core::remote::Access::default(),
         };
         let held = crate::source::git::Held::open(&place, "main", crate::source::git::History::None)?;
-        Tree::of_commit(&held, "it", limits)
+        Tree::of_commit(&held, "it", limits, before)
     }
 }
 
@@ -255,8 +263,27 @@ fn a_commit_gives_what_source_controller_would_pack() {
     );
     let tree = tree.unwrap();
     assert_eq!(names(&tree), ["apps/a.yaml", "hack/run"]);
-    assert_eq!(tree.get(&path("apps/a.yaml")), Some(&File { bytes: b"a".to_vec(), is_executable: false }));
+    assert_eq!(tree.get(&path("apps/a.yaml")), Some(&File { bytes: Bytes::from_static(b"a"), is_executable: false }));
     assert!(tree.get(&path("hack/run")).unwrap().is_executable);
+}
+
+/// Git cannot read it any more, and nobody asks it to; what it costs counts as before.
+#[test]
+fn what_another_commit_has_is_not_read_again() {
+    let entries = [("apps/a.yaml", FILE, "a"), ("apps/b.yaml", FILE, "b"), ("hack/run", PROGRAM, "a")];
+    let committed = Committed { folder: tempfile::tempdir().unwrap(), entries: entries.to_vec() };
+    let first = committed.read(LIMITS).unwrap();
+    for text in ["a", "b"] {
+        let id = Oid::hash_object(git2::ObjectType::Blob, text.as_bytes()).unwrap().to_string();
+        std::fs::remove_file(committed.folder.path().join("objects").join(&id[..2]).join(&id[2..])).unwrap();
+    }
+    assert!(committed.again(LIMITS, None).is_err());
+    let second = committed.again(LIMITS, Some(&first)).unwrap();
+    assert_eq!(second.iter().collect::<Vec<_>>(), first.iter().collect::<Vec<_>>());
+    assert!(second.get(&path("hack/run")).unwrap().is_executable);
+    refused(committed.again(UploadLimits { kept: 300, ..LIMITS }, Some(&first)), "hold more than 300 bytes");
+    // The next has it from this one.
+    assert_eq!(committed.again(LIMITS, Some(&second)).unwrap().len(), 3);
 }
 
 #[test]
@@ -294,7 +321,7 @@ fn a_link_inside_is_a_copy_and_others_are_left_out_and_known() {
     let tree = tree.unwrap();
     let copies = ["prod/a.yaml", "prod/all/a.yaml", "prod/all/deep/b.yaml", "prod/chain.yaml"];
     assert_eq!(names(&tree), [&["base/a.yaml", "base/deep/b.yaml"][..], &copies[..]].concat());
-    assert_eq!(tree.get(&path("prod/chain.yaml")).unwrap().bytes, b"a");
+    assert_eq!(tree.get(&path("prod/chain.yaml")).unwrap().bytes, b"a"[..]);
     assert!(tree.get(&path("prod/all/deep/b.yaml")).unwrap().is_executable);
     let gathered = tree.gathered(&path("prod/regent.yaml"), 100, "it").ok().unwrap();
     for lost in ["gone.yaml", "loop", "out.yaml", "root.yaml"] {
