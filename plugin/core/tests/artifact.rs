@@ -15,6 +15,7 @@ use aes_gcm::{AesGcm, KeyInit as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use cases::{ALL, Asked, Case, case, cases, file_paths, gather, holds_canary, insert, json_lines, keys};
+use regent_core::authority::Ruling;
 use regent_core::emit::{Content as Held, Encoding, Manifest};
 use regent_core::files::{Content, Files};
 use regent_core::flux::artifact::{self, Artifact, Change, Known, Phase, is_encrypted};
@@ -57,20 +58,38 @@ impl Case {
     }
 
     fn artifact_for(&self, asked: Asked, bound: &Bound, endpoint: &str) -> Result<Artifact, Refusal> {
-        let keys = keys();
-        artifact::artifact(&artifact::Request {
+        let (given, nothing) = (self.given(asked), Known::default());
+        artifact::artifact(&artifact::Request { bound, endpoint, ..self.request(&given, &nothing) })
+    }
+
+    fn given(&self, asked: Asked) -> Given {
+        let (keys, ruling, bound) = (keys(), self.ruling(asked), self.bound());
+        Given { wrapping: keys.wrapping_keys(), keys, ruling, bound, limits: Limits::default() }
+    }
+
+    fn request<'a>(&'a self, given: &'a Given, known: &'a Known) -> artifact::Request<'a> {
+        artifact::Request {
             files: &self.files,
             bootstrap: &self.bootstrap,
-            ruling: &self.ruling(asked),
-            keys: (&keys).into(),
-            wrapping: &keys.wrapping_keys(),
+            ruling: &given.ruling,
+            keys: (&given.keys).into(),
+            wrapping: &given.wrapping,
             namespaces: &self.namespaces,
-            limits: &Limits::default(),
-            bound,
-            endpoint,
-            known: &Known::default(),
-        })
+            limits: &given.limits,
+            bound: &given.bound,
+            endpoint: ENDPOINT,
+            known,
+        }
     }
+}
+
+/// What a request is about, beside its case.
+struct Given {
+    keys: Keyring,
+    wrapping: WrappingKeys,
+    ruling: Ruling,
+    bound: Bound,
+    limits: Limits,
 }
 
 /// What stands in each file that is another one, as JSON; nothing for one that is gone.
@@ -544,19 +563,9 @@ fn the_endpoint_stands_in_every_stanza_and_changes_no_wrapped_key() {
 fn without_a_wrapping_key_there_is_no_artifact_of_values_and_one_of_stubs() {
     let case = case("classes");
     let artifact = |asked| {
-        let none = Keyring::default();
-        artifact::artifact(&artifact::Request {
-            files: &case.files,
-            bootstrap: &case.bootstrap,
-            ruling: &case.ruling(asked),
-            keys: (&none).into(),
-            wrapping: &none.wrapping_keys(),
-            namespaces: &case.namespaces,
-            limits: &Limits::default(),
-            bound: &case.bound(),
-            endpoint: ENDPOINT,
-            known: &Known::default(),
-        })
+        let (none, nothing) = (Keyring::default(), Known::default());
+        let given = Given { wrapping: none.wrapping_keys(), keys: none, ..case.given(asked) };
+        artifact::artifact(&case.request(&given, &nothing))
     };
     assert_eq!(artifact(Asked::Git).err(), Some(Refusal::NoWrappingKey));
     assert!(artifact(Asked::Vault(Door::Flux)).is_ok());
@@ -608,23 +617,11 @@ fn replaced(files: &Files, path: &FilePath, by: Option<&[u8]>) -> Files {
 /// Whatever changed: a file, the rule, for whom, where.
 #[test]
 fn what_is_known_of_an_artifact_never_changes_the_next() {
-    let (keys, nothing, limits) = (keys(), Known::default(), Limits::default());
-    let (wrapping, mut compared) = (keys.wrapping_keys(), 0);
+    let (nothing, mut compared) = (Known::default(), 0);
     for case in cases() {
         let case = case.whole();
-        let (ruling, bound) = (case.ruling(Asked::Git), case.bound());
-        let request = artifact::Request {
-            files: &case.files,
-            bootstrap: &case.bootstrap,
-            ruling: &ruling,
-            keys: (&keys).into(),
-            wrapping: &wrapping,
-            namespaces: &case.namespaces,
-            limits: &limits,
-            bound: &bound,
-            endpoint: ENDPOINT,
-            known: &nothing,
-        };
+        let given = case.given(Asked::Git);
+        let request = case.request(&given, &nothing);
         let Ok((known, texts)) = asked_with(&request, &BTreeMap::new()) else { continue };
         let before = present(texts);
         let mut same = |request: &artifact::Request<'_>| {
@@ -647,7 +644,7 @@ fn what_is_known_of_an_artifact_never_changes_the_next() {
         other_bound.kustomization = ObjectName::parse("team/others").unwrap();
         let mut other_bootstrap = case.bootstrap.clone();
         other_bootstrap.secrets.namespace = None;
-        let small = Limits { nodes: 10, ..limits };
+        let small = Limits { nodes: 10, ..given.limits };
         same(&artifact::Request { bound: &other_bound, ..request });
         same(&artifact::Request { bootstrap: &other_bootstrap, ..request });
         same(&artifact::Request { endpoint: "https://other.example", ..request });
@@ -663,21 +660,9 @@ fn what_is_known_of_an_artifact_never_changes_the_next() {
 /// What says the same is not opened again: who has no key makes the same artifact of it.
 #[test]
 fn what_is_known_is_not_opened_again() {
-    let (case, keys, none, nothing) = (case("classes"), keys(), Keyring::default(), Known::default());
-    let (wrapping, ruling, bound, limits) =
-        (keys.wrapping_keys(), case.ruling(Asked::Git), case.bound(), Limits::default());
-    let mut request = artifact::Request {
-        files: &case.files,
-        bootstrap: &case.bootstrap,
-        ruling: &ruling,
-        keys: (&keys).into(),
-        wrapping: &wrapping,
-        namespaces: &case.namespaces,
-        limits: &limits,
-        bound: &bound,
-        endpoint: ENDPOINT,
-        known: &nothing,
-    };
+    let (case, none, nothing) = (case("classes"), Keyring::default(), Known::default());
+    let given = case.given(Asked::Git);
+    let mut request = case.request(&given, &nothing);
     let first = artifact::artifact(&request).unwrap();
     let written = first.changes.values().filter(|change| matches!(change, Change::Write(_))).count();
     request.keys = (&none).into();

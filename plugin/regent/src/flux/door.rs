@@ -11,7 +11,6 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::mem;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
@@ -494,9 +493,7 @@ impl Follower {
             };
             build.run()
         });
-        let mut built = built.await.map_err(|_| Failure::Bug)??;
-        self.memory = Arc::new(mem::take(&mut built.memory));
-        Ok(built)
+        built.await.map_err(|_| Failure::Bug)?
     }
 
     /// The tree of another commit of the same repository, where one is at hand.
@@ -510,8 +507,9 @@ impl Follower {
     }
 
     /// Puts it on the shelf.
-    async fn keep(&self, seen: &Seen, built: Built) -> Result<(), Failure> {
-        let Built { packed, phase, epoch, files, changed, memory: _ } = built;
+    async fn keep(&mut self, seen: &Seen, built: Built) -> Result<(), Failure> {
+        let Built { packed, phase, epoch, files, changed, memory } = built;
+        self.memory = Arc::new(memory);
         let published = Published {
             revision: format!("{}@{}", phase.word(), packed.digest),
             digest: packed.digest,
