@@ -676,6 +676,24 @@ fn what_is_known_is_not_opened_again() {
     assert!(artifact::artifact(&request).is_ok());
 }
 
+/// Its own bytes say the same, and the namespace is another.
+#[test]
+fn a_file_that_a_kustomization_moves_is_judged_again() {
+    let (mut case, nothing) = (case("kustomization"), Known::default());
+    case.namespaces = vec!["outer".to_owned()];
+    let given = case.given(Asked::Git);
+    let known = artifact::artifact(&case.request(&given, &nothing)).unwrap().known;
+    assert!(artifact::artifact(&case.request(&given, &known)).is_ok());
+    let name = FilePath::parse("kustomization.yaml").unwrap();
+    let text = std::str::from_utf8(case.files.document(&name).unwrap()).unwrap().replace("outer", "other");
+    let files = replaced(&case.files, &name, Some(text.as_bytes()));
+    let refused = artifact::artifact(&artifact::Request { files: &files, ..case.request(&given, &known) }).err();
+    let Some(Refusal::Document { problem: DocumentProblem::NamespaceNotAllowed { namespace }, .. }) = refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(namespace, "other");
+}
+
 #[test]
 fn a_file_that_nobody_judged_is_told_by_its_marks() {
     let told = |name: &str, bytes: &[u8]| is_encrypted(&FilePath::parse(name).unwrap(), bytes);
