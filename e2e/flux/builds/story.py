@@ -1,6 +1,6 @@
 """What a Kustomization builds beside Secrets passes through regent as it is: labels, a base outside the root, a generated ConfigMap. What
-would give an encrypted document another name than the handover knows, or use it in a way that cannot be handed over, is refused before
-anything is published: the artifact says why, and the cluster keeps what it has."""
+would use an encrypted document in a way that cannot be handed over is refused before anything is published: the artifact says why, and the
+cluster keeps what it has."""
 
 import bootstrapped
 from authority import value
@@ -24,7 +24,6 @@ def story(stage):
     before = it.live()
 
     for line, words in {
-        "namePrefix: a-\n": ["db.yaml", "renames it to `a-db`"],
         "secretGenerator: [{name: made, files: [db.yaml]}]\n": ["db.yaml"],
         "transformers: [settings.yaml]\n": ["transformers"],
     }.items():
@@ -42,9 +41,9 @@ def story(stage):
     again(it)
     # The same tree is the same revision.
     assert it.artifact()["revision"] == first["revision"]
-    it.app.spec(namePrefix="b-")
-    refused(it, "renames it to `b-db`")
-    it.app.spec(namePrefix=None)
+    it.app.spec(patches=[{"patch": "$patch: delete\napiVersion: v1\nkind: Secret\nmetadata: {name: db}\n"}])
+    refused(it, "spec.patches", "db")
+    it.app.spec(patches=None)
     again(it)
     it.app.ready()
     it.flux.unchanged(before)

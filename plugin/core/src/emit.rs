@@ -342,6 +342,10 @@ impl Placed {
         if let Some(namespace) = &self.namespace {
             guard::mapping(&mut tree, "metadata").set("namespace", Node::text(namespace.as_str()));
         }
+        if tree.public_text(&["metadata", "name"]) != Some(self.meta.name.as_str()) {
+            // A build renames it.
+            guard::mapping(&mut tree, "metadata").set("name", Node::text(self.meta.name.as_str()));
+        }
         guard::guard(&mut tree, label);
         Manifest::new(file, identity(self.meta, self.namespace), self.class, Content::Values, tree, permit.exit())
     }

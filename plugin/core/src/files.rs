@@ -9,8 +9,10 @@
 
 use crate::bootstrap::Bootstrap;
 use crate::flux::generator::Generator;
+use crate::flux::reach::Place;
 use crate::kustomization;
 use crate::name::FilePath;
+use crate::object::{Meta, Object, Problem};
 use regent_sops::envelope::Envelope;
 use regent_sops::{Format, Limits};
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,8 +28,8 @@ pub struct Files {
 /// What a build makes of a root.
 #[derive(Default)]
 pub struct Built {
-    /// The files that become objects, and the namespace that the build puts each into, where it does.
-    pub files: BTreeMap<FilePath, Option<String>>,
+    /// The files that become objects, and what the build makes of the names of each.
+    pub files: BTreeMap<FilePath, Place>,
     /// Generators with encrypted inputs, each of which becomes a Secret.
     pub generators: Vec<Generator>,
 }
@@ -128,8 +130,8 @@ pub(crate) struct Input<'a> {
     pub(crate) bytes: &'a [u8],
     /// How it says it.
     pub(crate) form: Form<'a>,
-    /// The `namespace` of the kustomization that lists it.
-    pub(crate) namespace: Option<String>,
+    /// What becomes of the names in it: the `namespace` of the kustomization that lists it, or all that a build does.
+    pub(crate) place: Place,
 }
 
 /// How a manifest file is written.
@@ -143,6 +145,20 @@ pub(crate) enum Form<'a> {
     Generated(&'a Generator),
 }
 
+impl Input<'_> {
+    /// Name and place of an object of it; `Ok(None)` as in [`Object::meta`]. The name is the one that the build gives, the
+    /// namespace still the object's own.
+    pub(crate) fn meta(&self, object: &Object) -> Result<Option<Meta>, Problem> {
+        let named = |mut meta: Meta| {
+            if !kustomization::keeps_its_name(&meta) {
+                meta.name = self.place.name(&meta.name);
+            }
+            meta
+        };
+        Ok(object.meta()?.map(named))
+    }
+}
+
 /// Whether a source needs to read a file of this name.
 pub fn wanted(file_name: &str) -> bool {
     !file_name.starts_with('.') && matches!(Role::of(file_name), Role::Manifest(_) | Role::Known)
@@ -153,6 +169,16 @@ impl Files {
     #[must_use]
     pub fn built_as(self, built: Built) -> Self {
         Self { built: Some(built), ..self }
+    }
+
+    /// One file as another revision has it, alone: where a build names it, it names that one the same.
+    #[must_use]
+    pub fn other_version(&self, path: &FilePath, content: Content) -> Self {
+        let built = self.built.as_ref().and_then(|built| {
+            let place = built.files.get(path)?.clone();
+            Some(Built { files: BTreeMap::from([(path.clone(), place)]), generators: Vec::new() })
+        });
+        Self { entries: BTreeMap::from([(path.clone(), content)]), built }
     }
 
     /// Whether a build decides what becomes of them.
@@ -264,10 +290,10 @@ pub(crate) fn inputs<'a>(
         walk.excluded = files.entries.keys().filter(|path| bootstrap.excluded(path)).collect();
     }
     if let (Some(built), None) = (&files.built, folder) {
-        for (path, namespace) in &built.files {
+        for (path, place) in &built.files {
             // One that is listed and not there was refused when the build was followed.
             if let Some((path, _)) = files.entries.get_key_value(path) {
-                walk.file(path, namespace.as_deref());
+                walk.file(path, place.clone());
             }
         }
         for generator in &built.generators {
@@ -292,7 +318,7 @@ pub(crate) fn inputs<'a>(
                 }
             }
             None if bootstrap.is_none() && is_documentation(path.file_name()) => {}
-            None => walk.file(path, None),
+            None => walk.file(path, Place::default()),
         }
     }
     (walk.inputs, walk.errors)
@@ -376,7 +402,7 @@ impl<'a> Walk<'a, '_> {
     }
 
     /// One file that the walk or a kustomization reached.
-    fn file(&mut self, path: &'a FilePath, namespace: Option<&str>) {
+    fn file(&mut self, path: &'a FilePath, place: Place) {
         if self.excluded.contains(path) {
             return;
         }
@@ -393,7 +419,7 @@ impl<'a> Walk<'a, '_> {
             (Role::Manifest(_), Some(Content::NotRead) | None) => FileProblem::NotRead,
             (Role::Manifest(form), Some(Content::Bytes(bytes))) => {
                 if self.taken.insert(path) {
-                    return self.inputs.push(Input { path, bytes, form, namespace: namespace.map(str::to_owned) });
+                    return self.inputs.push(Input { path, bytes, form, place });
                 }
                 FileProblem::ListedTwice
             }
@@ -413,7 +439,7 @@ impl<'a> Walk<'a, '_> {
             path: generator.document(),
             bytes: generator.bytes(),
             form: Form::Generated(generator),
-            namespace: generator.build_namespace().map(str::to_owned),
+            place: generator.build_place(),
         });
     }
 
@@ -471,7 +497,7 @@ impl<'a> Walk<'a, '_> {
             if kustomization::FILE_NAMES.contains(&path.file_name()) || path.file_name() == Bootstrap::FILE_NAME {
                 return Err("is no manifest");
             }
-            self.file(path, namespace);
+            self.file(path, Place { namespace: namespace.map(str::to_owned), ..Place::default() });
             return Ok(());
         }
         if !self.has_folder(&target) {

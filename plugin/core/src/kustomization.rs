@@ -113,6 +113,14 @@ pub(crate) fn changes_more(tree: &Branch, meta: &Meta, namespace: &str) -> bool 
     }
 }
 
+/// Whether kustomize's `namePrefix` and `nameSuffix` pass by an object: the names of these kinds say what they are about.
+pub(crate) fn keeps_its_name(meta: &Meta) -> bool {
+    matches!(
+        (meta.group(), meta.kind.as_str()),
+        (_, "CustomResourceDefinition" | "Namespace") | ("apiregistration.k8s.io", "APIService")
+    )
+}
+
 /// Whether objects of this kind stand outside namespaces: kinds that Kubernetes itself serves, in any
 /// version (kustomize's own list lacks the newer ones). Like kustomize, regent takes every kind that
 /// is not listed for namespaced.

@@ -243,7 +243,7 @@ fn compared<'l>(
     let Ok(Document::Sealed(sealed)) = Document::parse(input.bytes, format, limits) else { return (moved, findings) };
     let mut hidden = 0;
     for object in objects(sealed.documents(), View::Sealed).into_iter().flatten().filter(Object::is_encrypted) {
-        let meta = match object.meta() {
+        let meta = match input.meta(&object) {
             Ok(Some(meta)) => meta,
             Ok(None) => {
                 hidden += 1;
@@ -251,7 +251,7 @@ fn compared<'l>(
             }
             Err(_) => continue,
         };
-        let Ok(namespace) = scope.namespace(&object, &meta, input.namespace.as_deref()) else { continue };
+        let Ok(namespace) = scope.namespace(&object, &meta, input.place.namespace.as_deref()) else { continue };
         match list.find(&meta, namespace.as_deref()) {
             Some(listed) if listed.path == *input.path => left = left.saturating_sub(1),
             Some(listed) => moved.push(listed),
@@ -349,13 +349,13 @@ fn look(request: &Request<'_>, scope: &Scope<'_>, input: &Input<'_>) -> Looked {
 
 fn look_at(scope: &Scope<'_>, input: &Input<'_>, object: &Object, looked: &mut Looked) {
     let mut note = |problem: Problem| looked.findings.push(of_input(input, problem));
-    let meta = match object.meta() {
+    let meta = match input.meta(object) {
         Ok(Some(meta)) => meta,
         // Its name is encrypted and no identity opens it: that was said already.
         Ok(None) => return,
         Err(problem) => return note(problem),
     };
-    let namespace = scope.namespace(object, &meta, input.namespace.as_deref()).unwrap_or_else(|problem| {
+    let namespace = scope.namespace(object, &meta, input.place.namespace.as_deref()).unwrap_or_else(|problem| {
         note(problem);
         None
     });
@@ -608,9 +608,6 @@ fn of_document(file: &FilePath, problem: &Problem) -> Finding {
         }
         DocumentProblem::Input { file, problem } => {
             return of_document(file, &Problem { line: *at, problem: (**problem).clone() });
-        }
-        DocumentProblem::Renamed { .. } => {
-            (Rule::KustomizationUnsupported, "write the name that it becomes into the document")
         }
         DocumentProblem::NameTaken => (Rule::TwoObjects, "give one of the two files another name"),
         DocumentProblem::NotListed | DocumentProblem::IdentityEncrypted => {

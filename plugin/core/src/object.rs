@@ -122,7 +122,6 @@ impl Problem {
             | DocumentProblem::AppliedTwice { .. }
             | DocumentProblem::NotApplied
             | DocumentProblem::NotHandedOver { .. }
-            | DocumentProblem::Renamed { .. }
             | DocumentProblem::IdentityEncrypted
             | DocumentProblem::BadMerge { .. }) => problem,
         };

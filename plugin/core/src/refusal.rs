@@ -143,12 +143,6 @@ pub enum DocumentProblem {
         /// What is wrong in it.
         problem: Box<DocumentProblem>,
     },
-    /// A Flux Kustomization gives it another name than the root does.
-    #[error("it is encrypted, and the Kustomization renames it to `{becomes}`")]
-    Renamed {
-        /// The name in the cluster.
-        becomes: String,
-    },
     /// A file that is encrypted as a whole would have the name of another one.
     #[error("decrypted it would have the name of another file beside it")]
     NameTaken,

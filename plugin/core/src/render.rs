@@ -245,11 +245,11 @@ fn shows(request: &Request<'_>, scope: &Scope<'_>, input: &Input<'_>, importatio
     let mut shows = Shows::Others;
     for object in objects(sealed.documents(), View::Sealed) {
         let Ok(object) = object else { return Shows::NotAll };
-        let Ok(Some(meta)) = object.meta() else {
+        let Ok(Some(meta)) = input.meta(&object) else {
             shows = Shows::NotAll;
             continue;
         };
-        let namespace = scope.namespace(&object, &meta, input.namespace.as_deref());
+        let namespace = scope.namespace(&object, &meta, input.place.namespace.as_deref());
         let (name, kind) = (importation.name(), importation.kind());
         if meta.name == name.name()
             && copy::kind(&meta.api_version, &meta.kind) == kind
@@ -327,8 +327,8 @@ fn may_hold(request: &Request<'_>, scope: &Scope<'_>, input: &Input<'_>, name: &
     let Ok(Document::Sealed(sealed)) = Document::parse(input.bytes, format, request.limits) else { return is_listed };
     objects(sealed.documents(), View::Sealed).iter().any(|object| {
         let Ok(object) = object else { return is_listed };
-        let Ok(Some(meta)) = object.meta() else { return is_listed };
-        let namespace = scope.namespace(object, &meta, input.namespace.as_deref());
+        let Ok(Some(meta)) = input.meta(object) else { return is_listed };
+        let namespace = scope.namespace(object, &meta, input.place.namespace.as_deref());
         meta.is_secret()
             && meta.name == name.name()
             && namespace.is_ok_and(|it| it.as_deref() == Some(name.namespace().as_str()))
@@ -356,8 +356,8 @@ fn renamed<'a>(request: &Request<'a>, inputs: &[Input<'a>]) -> HashSet<&'a FileP
         return HashSet::new();
     }
     let (of_root, _) = files::inputs(request.files, None, request.bootstrap, request.limits);
-    let of_root: HashMap<_, _> = of_root.into_iter().map(|input| (input.path, input.namespace)).collect();
-    let is_renamed = |input: &&Input<'a>| of_root.get(input.path).is_some_and(|there| *there != input.namespace);
+    let of_root: HashMap<_, _> = of_root.into_iter().map(|input| (input.path, input.place)).collect();
+    let is_renamed = |input: &&Input<'a>| of_root.get(input.path).is_some_and(|there| *there != input.place);
     inputs.iter().filter(is_renamed).map(|input| input.path).collect()
 }
 
@@ -509,8 +509,8 @@ pub(crate) fn value(
     input: &Input<'_>,
     object: &Object,
 ) -> Result<Manifest, Problem> {
-    let meta = named(object)?;
-    let namespace = scope.namespace(object, &meta, input.namespace.as_deref())?;
+    let meta = named(input, object)?;
+    let namespace = scope.namespace(object, &meta, input.place.namespace.as_deref())?;
     let class = scope.class(object, &meta, namespace.as_deref())?;
     if let (Form::Generated(_), Class::Permanent { .. }) = (input.form, class) {
         return Err(object.problem(GeneratorProblem::Permanent));
@@ -559,7 +559,7 @@ fn stubs(
     let mut without_name = 0;
     for object in objects {
         let object = object?;
-        match object.meta()? {
+        match input.meta(&object)? {
             Some(meta) => manifests.extend(stub_or_plain(request, scope, list, input, &object, meta)?),
             None => without_name += 1,
         }
@@ -601,7 +601,7 @@ fn stub_or_plain(
     object: &Object,
     meta: Meta,
 ) -> Result<Vec<Manifest>, Problem> {
-    let namespace = scope.namespace(object, &meta, input.namespace.as_deref())?;
+    let namespace = scope.namespace(object, &meta, input.place.namespace.as_deref())?;
     let listed = list.and_then(|list| list.find(&meta, namespace.as_deref()));
     let class = match (scope.class(object, &meta, namespace.as_deref()), listed) {
         // A decrypted commit stays an error in every phase, and a refused kind was listed when it was allowed.
@@ -625,7 +625,7 @@ fn stub_or_plain(
         (Class::Plain | Class::Handover | Class::Permanent { .. }, Some(_), _)
         | (Class::Handover | Class::Permanent { .. }, None, None) => {
             let mut stub = Stub::of_object(object, meta, namespace);
-            if request.files.is_built() && input.namespace.is_some() {
+            if request.files.is_built() && input.place.namespace.is_some() {
                 stub.written.clone_from(&stub.meta.namespace);
             }
             stood_in(request, scope, input, stub, class, listed)
@@ -768,13 +768,13 @@ pub(crate) fn group(api_version: &str) -> &str {
 
 /// A plain object keeps its own namespace, unless a kustomization says another. A Secret's is always written.
 fn writes_namespace(meta: &Meta, input: &Input<'_>) -> bool {
-    meta.is_secret() || input.namespace.is_some()
+    meta.is_secret() || input.place.namespace.is_some()
 }
 
 /// The name of an object that was read whole.
-fn named(object: &Object) -> Result<Meta, Problem> {
+fn named(input: &Input<'_>, object: &Object) -> Result<Meta, Problem> {
     let missing = DocumentProblem::NotAnObject { field: "metadata.name", line: object.line };
-    object.meta()?.ok_or_else(|| object.problem(missing))
+    input.meta(object)?.ok_or_else(|| object.problem(missing))
 }
 
 fn first(object: &Object, problems: Vec<(u32, SecretProblem)>) -> Problem {

@@ -122,7 +122,7 @@ fn file(input: &Input<'_>, scope: &Scope<'_>, keys: &Keyring, limits: &Limits) -
 
 fn document(object: Result<Object, Problem>, input: &Input<'_>, scope: &Scope<'_>) -> SurveyedDocument {
     let refused = |problem: Problem| SurveyedDocument { identity: None, class: Err(problem.problem) };
-    let (object, meta) = match object.and_then(|object| Ok((object.meta()?, object))) {
+    let (object, meta) = match object.and_then(|object| Ok((input.meta(&object)?, object))) {
         Ok((Some(meta), object)) => (object, meta),
         Ok((None, object)) => {
             let missing = DocumentProblem::NotAnObject { field: "metadata.name", line: object.line };
@@ -132,7 +132,7 @@ fn document(object: Result<Object, Problem>, input: &Input<'_>, scope: &Scope<'_
         }
         Err(problem) => return refused(problem),
     };
-    let namespace = scope.namespace(&object, &meta, input.namespace.as_deref());
+    let namespace = scope.namespace(&object, &meta, input.place.namespace.as_deref());
     let class = namespace.and_then(|namespace| {
         let class = scope.class(&object, &meta, namespace.as_deref())?;
         Ok((class, namespace))

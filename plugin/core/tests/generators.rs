@@ -80,10 +80,15 @@ impl Tree {
         let spec = std::fs::read_to_string(case.join("flux.yaml")).unwrap_or_else(|_| "{}".to_owned());
         let spec: Value = yaml_serde::from_str(&spec).unwrap();
         let text = |name: &str| spec[name].as_str().map(str::to_owned);
-        let overrides = Overrides { target_namespace: text("targetNamespace"), ..Overrides::default() };
+        let overrides = Overrides {
+            target_namespace: text("targetNamespace"),
+            name_prefix: text("namePrefix"),
+            name_suffix: text("nameSuffix"),
+            ..Overrides::default()
+        };
         // What is no text has an encoding in Vault.
         let built = std::fs::read_to_string(case.join("built.json")).unwrap();
-        let hashed = built.split('"').find(|text| text.starts_with("gen")).unwrap();
+        let hashed = built.split('"').find(|text| text.starts_with("gen")).unwrap_or_default();
         let encoding = format!("secrets: {{encoding: {{app/{hashed}: base64}}}}\n");
         let encoding = if files.contains_key("key.bin") { encoding } else { String::new() };
         let regent_yaml = format!("{REGENT_YAML}{encoding}");
@@ -144,6 +149,10 @@ impl Tree {
     }
 
     fn artifact(&self, ruling: &Ruling, keys: &Keyring) -> Result<Artifact, Refusal> {
+        self.artifact_after(&Known::default(), ruling, keys)
+    }
+
+    fn artifact_after(&self, known: &Known, ruling: &Ruling, keys: &Keyring) -> Result<Artifact, Refusal> {
         let bootstrap = self.bootstrap();
         artifact::artifact(&artifact::Request {
             files: &self.root()?,
@@ -159,7 +168,7 @@ impl Tree {
                 kustomization: ObjectName::parse("team/apps").unwrap(),
             },
             endpoint: "https://regent.example:8200",
-            known: &Known::default(),
+            known,
         })
     }
 
@@ -281,19 +290,25 @@ fn handover() -> HandoverId {
 }
 
 #[test]
-fn what_regent_makes_of_a_generator_is_what_kustomize_makes_of_it() {
-    let mut compared = 0;
+fn what_regent_makes_of_a_generator_is_what_kustomize_makes_of_it_and_documents_have_its_names() {
+    let (mut compared, mut renamed) = (0, 0);
     for case in cases() {
         let tree = Tree::of(&case);
         let built = objects(&case.join("built.json"));
         let made = tree.rendered().unwrap().into_iter().filter(|manifest| manifest.content() == Held::Values);
         let made: Vec<_> = made.map(|manifest| (manifest.file().to_string(), json_of(manifest))).collect();
         let generators = tree.built().unwrap().generators;
+        let (made, documents): (Vec<_>, Vec<_>) =
+            made.into_iter().partition(|(file, _)| generators.iter().any(|made| made.document().as_str() == file));
         assert_eq!(made.len(), generators.len());
+        for (file, secret) in documents {
+            assert!(built.iter().any(|object| named(object) == named(&secret)), "{file}: {secret}");
+            renamed += 1;
+        }
         for (file, secret) in made {
             let is_it = |object: &&Value| {
                 let (_, name) = file.rsplit_once('/').unwrap();
-                object["kind"] == "Secret" && object["metadata"]["name"].as_str().unwrap().starts_with(name)
+                object["kind"] == "Secret" && object["metadata"]["name"].as_str().unwrap().contains(name)
             };
             let by_kustomize = built.iter().find(is_it).unwrap();
             assert_eq!(decoded(&secret["data"]), decoded(&by_kustomize["data"]), "{file}");
@@ -309,7 +324,7 @@ fn what_regent_makes_of_a_generator_is_what_kustomize_makes_of_it() {
             compared += 1;
         }
     }
-    assert!(compared >= 7, "{compared}");
+    assert!(compared >= 9 && renamed >= 2, "{compared} {renamed}");
 }
 
 /// kustomize itself was shown both: nobody who refers to the Secret sees a difference.
@@ -358,6 +373,7 @@ fn an_artifact_holds_what_kustomize_was_shown_and_no_input() {
                 let theirs = expected.get(path.as_str()).unwrap_or_else(|| panic!("{path} in {}", case.display()));
                 let theirs: Value = yaml_serde::from_slice(theirs).unwrap();
                 if is_sealed && path.file_name() == "secret.yaml" {
+                    // Not by the name that the build gives it: it would give that once more.
                     assert_eq!(named(&found), named(&theirs), "{path}");
                     assert!(found["sops"]["hc_vault"][0]["enc"].as_str().is_some_and(|enc| !enc.is_empty()), "{path}");
                     assert!(!found.to_string().contains("canary-"), "{path}");
@@ -487,7 +503,7 @@ fn what_regent_does_not_make_is_refused_before_anything_moves() {
         (of(&format!("{}configMapGenerator: [{{name: a, files: [secret.env]}}]\n", gen_(""))), "a ConfigMap would"),
         (of(&gen_(", files: [secret.env]")), "reads it more than once"),
         (of(&gen_("").replace("envs: [secret.env]", "env: secret.env")), "decrypts `envs`, and not `env`"),
-        (of(&format!("namePrefix: x-\n{}", gen_(""))), "the Kustomization renames it to `x-gen`"),
+        (of(&format!("nameSuffix: -x\n{}", gen_(""))), "a `nameSuffix` stands before the hash"),
         (
             of(&gen_("").replace("namespace: app\n", "")),
             "gen: `secretGenerator` with encrypted inputs: it has no namespace",
@@ -614,4 +630,73 @@ fn beside_a_stub_stands_what_delivers_it_under_its_whole_name() {
         kustomization["resources"],
         json!(["web.yaml", "regent-generated/gen", "regent-generated/gen/delivery.yaml"])
     );
+}
+
+/// The build gives its name to what stands beside the stub too, and knows nothing of the names inside.
+#[test]
+fn what_delivers_a_renamed_secret_becomes_of_its_name_and_says_its_name() {
+    let more = "vault: {address: https://vault.example, mount: secret, prefix: prod}\n\
+                after: {emit: externalSecret, store: {name: vault, kind: SecretStore}}\n";
+    let case = Tree::of(&folder().join("under-prefixes"));
+    let tree = Tree { regent_yaml: format!("{REGENT_YAML}{more}"), ..case };
+    let handed_over = tree.handed_over();
+    let names: Vec<&str> = handed_over.iter().map(|document| document.name.name()).collect();
+    assert_eq!(names, ["prod-base-db", "prod-base-gen-9cf7m7596g"]);
+    let ruling = tree.vault(DocumentList::Readable(handed_over)).settled_by(&settled(&tree));
+    let mut artifact = tree.artifact(&ruling, &Keyring::default()).unwrap();
+    for (file, own, becomes) in [
+        ("base/secret.yaml", "db", "prod-base-db"),
+        ("base/regent-generated/gen/delivery.yaml", "gen-9cf7m7596g", "prod-base-gen-9cf7m7596g"),
+    ] {
+        let Some(Change::Write(manifests)) = artifact.changes.remove(&path(file)) else { panic!("{file}") };
+        let delivery = json_of(manifests.into_iter().next_back().unwrap());
+        assert_eq!((&delivery["kind"], &delivery["metadata"]["name"]), (&json!("ExternalSecret"), &json!(own)));
+        assert_eq!(delivery["spec"]["target"]["name"], becomes);
+    }
+}
+
+#[test]
+fn what_was_handed_over_under_the_name_of_another_build_is_no_stub_of_this_one() {
+    let tree = |prefix: &str| {
+        let text = format!("namespace: app\nnamePrefix: {prefix}\nresources: [../base]\n");
+        Tree::of(&folder().join("under-prefixes")).with("overlay/kustomization.yaml", text)
+    };
+    let whole = || {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/render/encrypted-as-a-whole/root/tls.yaml.age");
+        std::fs::read(path).unwrap()
+    };
+    for (file, base) in [("secret.yaml", None), ("db.yaml.age", Some(whole()))] {
+        let with = |prefix: &str| match &base {
+            None => tree(prefix),
+            Some(bytes) => tree(prefix)
+                .with("base/db.yaml.age", bytes.clone())
+                .with("base/kustomization.yaml", "namePrefix: base-\nresources: [db.yaml.age]\n"),
+        };
+        let handed_over = with("prod-").handed_over();
+        assert!(handed_over.iter().all(|document| document.name.name().starts_with("prod-base-")));
+        let none = Keyring::default();
+        let ruling = with("prod-").vault(DocumentList::Readable(handed_over.clone()));
+        assert!(with("prod-").artifact(&ruling, &none).is_ok(), "{file}");
+        let refused = with("other-").artifact(&ruling, &none).err();
+        let problem = DocumentProblem::NotListed;
+        assert_eq!(refused, Some(Refusal::Document { file: path(&format!("base/{file}")), problem }));
+    }
+}
+
+#[test]
+fn a_file_that_a_build_names_otherwise_is_judged_again() {
+    let tree = Tree::of(&folder().join("under-prefixes"));
+    let artifact = |tree: &Tree, known: &Known| tree.artifact_after(known, &tree.git(), &keys()).unwrap();
+    let is_same = |artifact: &Artifact| matches!(artifact.changes[&path("base/secret.yaml")], Change::Same(_));
+    let first = artifact(&tree, &Known::default());
+    assert!(!is_same(&first));
+    let again = artifact(&tree, &first.known);
+    assert!(is_same(&again));
+    for text in ["namespace: app\nnamePrefix: dev-\n", "namespace: app\nnamePrefix: prod-\nnameSuffix: -x\n"] {
+        let without = "namePrefix: base-\nresources: [web.yaml, secret.yaml]\n";
+        let other = Tree::of(&folder().join("under-prefixes"))
+            .with("base/kustomization.yaml", without)
+            .with("overlay/kustomization.yaml", format!("{text}resources: [../base]\n"));
+        assert!(!is_same(&artifact(&other, &again.known)), "{text}");
+    }
 }

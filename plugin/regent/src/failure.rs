@@ -621,9 +621,7 @@ fn way_out_of_upload(problem: &UploadProblem) -> Option<&'static str> {
 
 /// What helps with a document that a Flux Kustomization reaches in a way that cannot be handed over.
 fn way_out_of_flux(problem: &DocumentProblem) -> Option<&'static str> {
-    if let DocumentProblem::Renamed { .. } = problem {
-        Some("write that name into the document itself")
-    } else if let DocumentProblem::NotHandedOver { .. } = problem {
+    if let DocumentProblem::NotHandedOver { .. } = problem {
         Some("make it a Secret of its own among the `resources`")
     } else if let DocumentProblem::Generator(problem) = problem {
         Some(way_out_of_generator(problem))
@@ -885,8 +883,7 @@ fn of_document(problem: &DocumentProblem) -> (Code, Exit) {
         | DocumentProblem::AppliedTwice { .. }
         | DocumentProblem::NotApplied
         | DocumentProblem::NotHandedOver { .. }
-        | DocumentProblem::Generator(_)
-        | DocumentProblem::Renamed { .. } => (Code::Files, Exit::Refused),
+        | DocumentProblem::Generator(_) => (Code::Files, Exit::Refused),
         DocumentProblem::Input { problem, .. } => of_document(problem),
         DocumentProblem::TwoObjects { .. } | DocumentProblem::NameTaken => (Code::Twice, Exit::Refused),
         DocumentProblem::NotListed | DocumentProblem::IdentityEncrypted => (Code::NotListed, Exit::Refused),

@@ -26,6 +26,7 @@ use crate::emit::{Content, Identity, Manifest};
 use crate::files::{self, Files, FilesError, Form, Input};
 use crate::flux::bound::{self, Bound};
 use crate::flux::generator::{self, Generator};
+use crate::flux::reach::Place;
 use crate::gate;
 use crate::guard;
 use crate::kustomization;
@@ -172,6 +173,8 @@ fn generated(request: &Request<'_>, made: Vec<Made<'_>>) -> Result<BTreeMap<File
             changes.insert(file("kustomization.yaml")?, Change::Kustomization(generator.nested(&named)));
         }
         if !operators.is_empty() {
+            let operators = operators.into_iter().map(|manifest| named_by_build(manifest, generator.place()));
+            let operators = operators.collect::<Result<_, _>>()?;
             resources.push(format!("{}/{}", generator.resource(), generator::DELIVERY));
             changes.insert(file(generator::DELIVERY)?, Change::Write(operators));
         }
@@ -234,7 +237,9 @@ fn stubs<'a>(request: &Request<'_>, inputs: &[Input<'a>]) -> Result<Vec<Made<'a>
     }
     let mut files = Vec::new();
     for input in inputs {
-        let manifests = of_file.remove(input.path).unwrap_or_default();
+        let manifests = of_file.remove(input.path).unwrap_or_default().into_iter();
+        let manifests =
+            manifests.map(|manifest| named_by_build(manifest, &input.place)).collect::<Result<Vec<_>, _>>()?;
         let is_plain = manifests.iter().all(|manifest| manifest.content() == Content::Plain);
         if !is_plain || has_block(input, request.limits) {
             let change = Some(Change::Write(manifests));
@@ -242,6 +247,19 @@ fn stubs<'a>(request: &Request<'_>, inputs: &[Input<'a>]) -> Result<Vec<Made<'a>
         }
     }
     Ok(files)
+}
+
+/// The same object, under the name that the build turns into its own where it is one of regent's: what stands in Git has
+/// such a name.
+fn named_by_build(manifest: Manifest, place: &Place) -> Result<Manifest, Refusal> {
+    match manifest.content() {
+        Content::Plain | Content::Values | Content::Sealed => Ok(manifest),
+        Content::Stub | Content::Delivery => match place.own(&manifest.identity().name).map(str::to_owned) {
+            Some(own) => Ok(manifest.written_as(&own)),
+            // Its name is encrypted, and it was handed over when the build gave another.
+            None => Err(Refusal::Document { file: manifest.file().clone(), problem: DocumentProblem::NotListed }),
+        },
+    }
 }
 
 /// Whether SOPS, age or PGP wrote the file, also where nothing in it is encrypted: the controller would ask for its key.
@@ -415,7 +433,7 @@ fn encrypted(
     let label = scope.authority().filter(|_| is_secret);
     // Only the namespace that `secrets.namespace` gives; any other is the document's own, or the kustomization's to set.
     let has_own = object.tree.public_text(&["metadata", "namespace"]).is_some_and(|own| !own.is_empty());
-    let namespace = identity.namespace.as_deref().filter(|_| !has_own && input.namespace.is_none());
+    let namespace = identity.namespace.as_deref().filter(|_| !has_own && input.place.namespace.is_none());
     let guarded = |mut tree: Branch| {
         if let Some(namespace) = namespace {
             guard::mapping(&mut tree, "metadata").set("namespace", Node::text(namespace));

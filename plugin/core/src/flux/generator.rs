@@ -22,7 +22,7 @@ use regent_sops::{Branch, Document, Element, Format, Leaf, Limits, Node, Opener,
 use serde_json::json;
 
 use super::name_hash;
-use super::reach::{self, Entry, Generated, InputForm};
+use super::reach::{self, Entry, Generated, InputForm, Place};
 use crate::bootstrap::Bootstrap;
 use crate::files::{Content, Files};
 use crate::kustomization::{self, Refused};
@@ -36,8 +36,10 @@ pub struct Generator {
     kustomization: FilePath,
     index: usize,
     entry: Entry,
-    /// What the build puts it into, where it does.
-    build_namespace: Option<String>,
+    /// What the build makes of its name and namespace.
+    place: Place,
+    /// Its name in the cluster, but for the hash.
+    stem: String,
     inputs: Vec<Input>,
     bytes: Vec<u8>,
 }
@@ -87,9 +89,6 @@ impl Generator {
         let entry = reach::entry(&generated.file, &bytes(&generated.file), generated.index, limits)
             .ok_or_else(|| at_kustomization(GeneratorProblem::Name))?;
         let place = &generated.place;
-        if !place.prefix.is_empty() || !place.suffix.is_empty() {
-            return Err((document, DocumentProblem::Renamed { becomes: place.name(&entry.name) }));
-        }
         if place.namespace(entry.namespace.as_deref()).is_none() {
             return Err(refused(GeneratorProblem::NoNamespace));
         }
@@ -117,10 +116,9 @@ impl Generator {
         if files.iter().filter_map(|(path, _)| inside(path)).any(|path| is_taken(&path)) {
             return Err(refused(GeneratorProblem::FolderTaken));
         }
-        let build_namespace = place.namespace.clone();
-        let bytes = fingerprint(&entry, build_namespace.as_deref(), &inputs);
-        let index = generated.index;
-        Ok(Self { document, kustomization, index, entry, build_namespace, inputs, bytes })
+        let (place, stem) = (place.clone(), place.name(&entry.name));
+        let bytes = fingerprint(&entry, &place, &inputs);
+        Ok(Self { document, kustomization, index: generated.index, entry, place, stem, inputs, bytes })
     }
 
     /// The path under which it is told, listed and compared: no file has it.
@@ -133,9 +131,14 @@ impl Generator {
         &self.bytes
     }
 
-    /// The namespace that the build puts it into, where it does.
-    pub(crate) fn build_namespace(&self) -> Option<&str> {
-        self.build_namespace.as_deref()
+    /// What the build still makes of the Secret that [`Self::open`] gives: that has its name already.
+    pub(crate) fn build_place(&self) -> Place {
+        Place { namespace: self.place.namespace.clone(), ..Place::default() }
+    }
+
+    /// What the build makes of the names of what is listed beside its kustomization.
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
     }
 
     /// The kustomization that it stands in.
@@ -158,25 +161,24 @@ impl Generator {
         std::iter::once(&self.kustomization).chain(self.inputs.iter().map(|input| &input.file))
     }
 
-    /// The name in the entry, without the hash.
+    /// The name in the entry, as the build finds it.
     pub(crate) fn name(&self) -> &str {
         &self.entry.name
     }
 
     /// The name that the Secret has in the cluster, as far as it is known unopened.
     pub(crate) fn known_name(&self) -> Option<&str> {
-        (!self.entry.has_hash).then_some(self.entry.name.as_str())
+        (!self.entry.has_hash).then_some(self.stem.as_str())
     }
 
     /// The namespace in the cluster.
     pub(crate) fn namespace(&self) -> &str {
-        let own = self.entry.namespace.as_deref();
-        self.build_namespace.as_deref().or(own).unwrap_or_default()
+        self.place.namespace(self.entry.namespace.as_deref()).unwrap_or_default()
     }
 
     /// Whether a Secret of this name can be what it makes of some values.
     pub(crate) fn may_be_named(&self, name: &str) -> bool {
-        match name.strip_prefix(self.entry.name.as_str()) {
+        match name.strip_prefix(self.stem.as_str()) {
             Some("") => !self.entry.has_hash,
             Some(rest) => self.entry.has_hash && rest.strip_prefix('-').is_some_and(name_hash::is_hash),
             None => false,
@@ -213,7 +215,8 @@ impl Generator {
             data.values.iter().map(|(key, (value, _))| (key.clone(), value.duplicate())).collect();
         let name = match self.known_name() {
             Some(name) => name.to_owned(),
-            None => format!("{}-{}", self.entry.name, name_hash::of_secret(&self.entry.kind, &values)),
+            // Behind a suffix there is no hash: such a build is refused.
+            None => format!("{}-{}", self.stem, name_hash::of_secret(&self.entry.kind, &values)),
         };
         Ok(self.secret(&name, data))
     }
@@ -261,7 +264,7 @@ impl Generator {
     /// `kustomization.yaml` of the folder that the Secret is in, under the name that it has in the cluster. kustomize
     /// appends what is behind the name of the entry, to it and to all that refers to it.
     pub(crate) fn nested(&self, named: &str) -> Branch {
-        let suffix = named.strip_prefix(self.name()).unwrap_or_default();
+        let suffix = named.strip_prefix(self.stem.as_str()).unwrap_or_default();
         let text = |key: &str, text: &str| (key.to_owned(), Node::text(text));
         let mut kustomization = vec![
             text("apiVersion", "kustomize.config.k8s.io/v1beta1"),
@@ -425,7 +428,7 @@ fn pairs(text: &Plaintext) -> Result<Vec<(String, Plaintext)>, GeneratorProblem>
 }
 
 /// Everything that the Secret is made of: two generators of which it differs make two Secrets.
-fn fingerprint(entry: &Entry, build_namespace: Option<&str>, inputs: &[Input]) -> Vec<u8> {
+fn fingerprint(entry: &Entry, place: &Place, inputs: &[Input]) -> Vec<u8> {
     let of_input = |input: &Input| {
         let key = match &input.form {
             InputForm::Files { key } => Some(key.as_str()),
@@ -434,8 +437,8 @@ fn fingerprint(entry: &Entry, build_namespace: Option<&str>, inputs: &[Input]) -
         json!({ "key": key, "sealedAs": input.sealed_as.map(Format::name), "bytes": input.bytes.len() })
     };
     let head = json!({
-        "name": entry.name,
-        "namespace": build_namespace.or(entry.namespace.as_deref()),
+        "name": place.name(&entry.name),
+        "namespace": place.namespace(entry.namespace.as_deref()),
         "type": entry.kind,
         "labels": entry.labels,
         "annotations": entry.annotations,

@@ -221,6 +221,11 @@ impl Place {
         format!("{}{own}{}", self.prefix, self.suffix)
     }
 
+    /// The name that an object has of which the build makes this one; `None` where it makes it of none.
+    pub fn own<'n>(&self, name: &'n str) -> Option<&'n str> {
+        name.strip_prefix(self.prefix.as_str())?.strip_suffix(self.suffix.as_str()).filter(|own| !own.is_empty())
+    }
+
     /// The namespace that an object gets: the build's, else its own.
     pub fn namespace<'p>(&'p self, own: Option<&'p str>) -> Option<&'p str> {
         self.namespace.as_deref().or(own)

@@ -1,4 +1,4 @@
-//! Of a root what a Flux Kustomization makes of it: which files become objects, and in which namespaces.
+//! Of a root what a Flux Kustomization makes of it: which files become objects, and under which names.
 //!
 //! Where Argo CD asks, regent walks a folder by its own rules; where Flux does, the build decides. Whoever reads the root for
 //! the one or the other (an artifact, a handover) then finds the same objects under the same names.
@@ -27,13 +27,12 @@ pub struct Place<'a> {
     pub limits: &'a Limits,
 }
 
-/// What becomes objects, with paths relative to the root: files, each with the namespace that the build puts it into, where
-/// it does; and what generators make of encrypted inputs.
+/// What becomes objects, with paths relative to the root: files, each with what the build makes of the names in it; and what
+/// generators make of encrypted inputs.
 ///
 /// # Errors
 /// [`Refusal::Obstacle`] for the first thing that is not followed; [`Refusal::Document`] for what is encrypted outside
-/// the root, for a document that gets another name, for an encrypted patch, which no handover knows, and for a generator
-/// that regent does not follow to its values.
+/// the root, for an encrypted patch, which no handover knows, and for a generator that regent does not follow to its values.
 pub fn listing(reach: &Reach, place: Place<'_>) -> Result<Built, Refusal> {
     let Place { repository, root, limits } = place;
     if let Some(obstacle) = reach.obstacles.first() {
@@ -46,10 +45,6 @@ pub fn listing(reach: &Reach, place: Place<'_>) -> Result<Built, Refusal> {
     for reached in &reach.documents {
         if inside(root, &reached.file).is_none() {
             return refused(&reached.file, DocumentProblem::OutsideRoot);
-        }
-        if !reached.place.prefix.is_empty() || !reached.place.suffix.is_empty() {
-            let name = reached.own.as_ref().map_or("NAME", |own| &own.name);
-            return refused(&reached.file, DocumentProblem::Renamed { becomes: reached.place.name(name) });
         }
     }
     let mut generators: Vec<Generator> = Vec::new();
@@ -66,7 +61,7 @@ pub fn listing(reach: &Reach, place: Place<'_>) -> Result<Built, Refusal> {
         let Some(path) = inside(root, file) else { continue };
         for used in uses {
             match used {
-                Use::Resource { place, .. } => drop(listed.insert(path.clone(), place.namespace.clone())),
+                Use::Resource { place, .. } => drop(listed.insert(path.clone(), place.clone())),
                 Use::Kustomization | Use::GeneratorInput { .. } | Use::Patch { .. } | Use::Other { .. } => {}
             }
         }

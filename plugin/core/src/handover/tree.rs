@@ -113,8 +113,8 @@ fn encrypted_names(
             continue;
         }
         let names = names.get_or_insert_with(Vec::new);
-        if let Some(meta) = object.meta().map_err(|problem| problem.problem)? {
-            let namespace = scope.namespace(&object, &meta, input.namespace.as_deref());
+        if let Some(meta) = input.meta(&object).map_err(|problem| problem.problem)? {
+            let namespace = scope.namespace(&object, &meta, input.place.namespace.as_deref());
             let namespace = namespace.map_err(|problem| problem.problem)?.unwrap_or_default();
             names.push(secret::name(&namespace, &meta.name)?);
         }

@@ -14,6 +14,7 @@ use crate::bootstrap::Bootstrap;
 use crate::emit::Identity;
 use crate::files::{Form, Input};
 use crate::flux::bound::Bound;
+use crate::flux::reach::Place;
 use crate::name::FilePath;
 
 /// What an artifact made of each file while Git ruled. [`Known::default`] knows nothing.
@@ -82,18 +83,20 @@ impl Known {
 }
 
 impl Digest {
-    /// The bytes, and the namespace that the build gives: how they are read follows from the path. A generator reads several
+    /// The bytes, and what the build makes of the names in them: how they are read follows from the path. A generator reads several
     /// files, and is made anew each time.
     pub(super) fn of(input: &Input<'_>) -> Option<Self> {
         match input.form {
             Form::Manifest(_) | Form::Whole(..) => {}
             Form::Generated(_) => return None,
         }
-        let namespace = input.namespace.as_deref();
+        let Place { namespace, prefix, suffix } = &input.place;
         let mut digest = Sha256::new();
         digest.update([u8::from(namespace.is_some())]);
-        digest.update((namespace.map_or(0, str::len) as u64).to_le_bytes());
-        digest.update(namespace.unwrap_or_default());
+        for name in [namespace.as_deref().unwrap_or_default(), prefix, suffix] {
+            digest.update((name.len() as u64).to_le_bytes());
+            digest.update(name);
+        }
         digest.update(input.bytes);
         Some(Self(digest.finalize().into()))
     }

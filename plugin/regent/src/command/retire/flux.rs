@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use regent_core::evidence::ListedDocument;
 use regent_core::files::Content;
 use regent_core::flux::observed::{Kustomization, SourceRef};
+use regent_core::flux::reach::{self, Generated, Place, Use};
 use regent_core::flux::{artifact, generator};
 use regent_core::name::{FilePath, ObjectName};
 use regent_core::rules::{Delivery, FluxApplication, FluxArtifact, FluxSource, RegentConfig};
@@ -14,8 +15,9 @@ use serde_json::{Value, json};
 
 use super::super::root::quoted;
 use super::{Run, Told};
-use crate::cluster::flux::external_artifact_path;
+use crate::cluster::flux::{self, external_artifact_path};
 use crate::cluster::{ClusterError, kustomizations};
+use crate::failure::Failure;
 
 impl Run<'_> {
     /// What of Flux still needs regent. Stubs come first: a Kustomization that meets ciphertext without its key fails.
@@ -40,6 +42,15 @@ impl Run<'_> {
             };
         }
         let made: Vec<_> = listed.iter().filter(|document| self.is_made(document)).collect();
+        let encrypted = self.encrypted(listed);
+        let places = if made.is_empty() && encrypted.is_empty() {
+            BTreeMap::new()
+        } else {
+            match self.places(&applications).await {
+                Ok(places) => places,
+                Err(failure) => return Told::unknown(format!("what becomes of names cannot be looked at: {failure}")),
+            }
+        };
         if !made.is_empty() {
             let left = made.iter().map(|document| {
                 format!(
@@ -49,12 +60,12 @@ impl Run<'_> {
                     document.path.file_name()
                 )
             });
-            return Told::left(left.collect(), made.iter().filter_map(|document| self.folder(document)).collect());
+            let commands = made.iter().filter_map(|document| self.folder(document, &places));
+            return Told::left(left.collect(), commands.collect());
         }
-        let encrypted = self.encrypted(listed);
         if !encrypted.is_empty() {
             let left = encrypted.keys().map(|file| format!("{file} of this commit is encrypted, and no stub"));
-            let commands = encrypted.iter().filter_map(|(file, documents)| self.stubs(file, documents));
+            let commands = encrypted.iter().filter_map(|(file, documents)| self.stubs(file, documents, &places));
             return Told::left(left.collect(), commands.collect());
         }
         let left = taking.iter().map(|one| match application_of(one, &applications).map(|it| &it.delivery) {
@@ -92,15 +103,40 @@ impl Run<'_> {
         generator::still_made(&self.tree.gathered.files, &document.path, &self.tree.limits)
     }
 
+    /// What the Kustomizations make of the names in each file, by paths relative to the root. Of one that is gone nobody tells.
+    async fn places(&self, applications: &[&FluxApplication]) -> Result<BTreeMap<FilePath, Place>, Failure> {
+        let (cluster, whole) = (&self.connected.witnesses, self.tree.repository()?);
+        let mut places = BTreeMap::new();
+        for application in applications {
+            let found = flux::kustomization(cluster, &application.kustomization).await;
+            let Some(one) = found.map_err(|problem| cluster.failure(problem))? else { continue };
+            let reach = reach::reach(&whole, &one.path, &one.overrides, &self.tree.limits);
+            let of_generators = reach.generators.into_iter();
+            let document = |it: &Generated| FilePath::parse(&format!("{}/{}", it.file, it.name)).ok();
+            let of_generators = of_generators.filter_map(|it| Some((document(&it)?, it.place)));
+            let of_files = reach.files.into_iter().flat_map(|(file, uses)| {
+                let place = |used| match used {
+                    Use::Resource { place, .. } => Some(place),
+                    Use::Kustomization | Use::GeneratorInput { .. } | Use::Patch { .. } | Use::Other { .. } => None,
+                };
+                uses.into_iter().filter_map(place).map(move |place| (file.clone(), place))
+            });
+            let in_root =
+                of_files.chain(of_generators).filter_map(|(file, place)| Some((self.tree.inside(&file)?, place)));
+            places.extend(in_root);
+        }
+        Ok(places)
+    }
+
     /// Writes the folder that stands for a generator beside its kustomization.
-    fn folder(&self, document: &ListedDocument) -> Option<String> {
-        let (own, named) = (document.path.file_name(), document.name.name());
+    fn folder(&self, document: &ListedDocument, places: &BTreeMap<FilePath, Place>) -> Option<String> {
+        let own = document.path.file_name();
+        let becomes = places.get(&document.path).map_or_else(|| own.to_owned(), |place| place.name(own));
         let folder = document.path.parent()?.join(&format!("regent-generated/{own}"))?;
         let folder = quoted(&self.tree.path_of(folder.as_str()));
-        let mut stub = stub(document);
-        stub["metadata"]["name"] = json!(own);
+        let stub = stub(document, own);
         let mut kustomization = json!({ "resources": ["secret.yaml"] });
-        if let Some(suffix) = named.strip_prefix(own).filter(|suffix| !suffix.is_empty()) {
+        if let Some(suffix) = document.name.name().strip_prefix(&becomes).filter(|suffix| !suffix.is_empty()) {
             kustomization["nameSuffix"] = json!(suffix);
         }
         Some(format!(
@@ -110,16 +146,22 @@ impl Run<'_> {
     }
 
     /// Writes the stubs of a file in its place; `None` where that is not one command.
-    fn stubs(&self, file: &FilePath, documents: &[&ListedDocument]) -> Option<String> {
-        let is_whole = !documents.is_empty() && documents.iter().all(|document| document.kind == "Secret");
-        let stubs: Vec<String> = documents.iter().map(|document| stub(document).to_string()).collect();
-        is_whole.then(|| {
-            let path = quoted(&self.tree.path_of(file.as_str()));
-            format!(
-                "printf '%s\\n' '{}' > {path} && git commit {path} -m 'a stub: Vault has it'",
-                stubs.join("' --- '")
-            )
-        })
+    fn stubs(
+        &self,
+        file: &FilePath,
+        documents: &[&ListedDocument],
+        places: &BTreeMap<FilePath, Place>,
+    ) -> Option<String> {
+        let nowhere = Place::default();
+        let place = places.get(file).unwrap_or(&nowhere);
+        let own = |document: &&ListedDocument| {
+            let name = place.own(document.name.name()).filter(|_| document.kind == "Secret")?;
+            Some(stub(document, name).to_string())
+        };
+        let stubs = documents.iter().map(own).collect::<Option<Vec<_>>>().filter(|stubs| !stubs.is_empty())?;
+        let path = quoted(&self.tree.path_of(file.as_str()));
+        let stubs = stubs.join("' --- '");
+        Some(format!("printf '%s\\n' '{stubs}' > {path} && git commit {path} -m 'a stub: Vault has it'"))
     }
 
     /// Has a Kustomization take its tree from the repository, and decrypt nothing.
@@ -182,13 +224,14 @@ fn takes(kustomization: &Kustomization, applications: &[&FluxApplication], liste
     is_configured || (kustomization.source.kind == "ExternalArtifact" && !kustomization.tracks(listed).is_empty())
 }
 
-/// What stands for a Secret in Git: kustomize-controller leaves the live one alone, and keeps it when this goes.
-fn stub(document: &ListedDocument) -> Value {
+/// What stands for a Secret in Git, under the name that a build makes its own of: kustomize-controller leaves the live one
+/// alone, and keeps it when this goes.
+fn stub(document: &ListedDocument, own: &str) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {
-            "name": document.name.name(),
+            "name": own,
             "namespace": document.name.namespace().as_str(),
             "annotations": {
                 "kustomize.toolkit.fluxcd.io/ssa": "Ignore",
@@ -255,7 +298,7 @@ mod tests {
             class: ListedClass::Handover,
             blob: String::new(),
         };
-        let stub = stub(&document);
+        let stub = stub(&document, "db");
         assert_eq!(stub["metadata"]["annotations"]["kustomize.toolkit.fluxcd.io/ssa"], "Ignore");
         assert_eq!(stub["metadata"]["annotations"]["kustomize.toolkit.fluxcd.io/prune"], "disabled");
         assert!(stub.get("data").is_none() && stub.get("stringData").is_none());

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use regent_core::bootstrap::Bootstrap;
 use regent_core::emit::Identity;
 use regent_core::evidence::ListedDocument;
-use regent_core::files::Content;
+use regent_core::files::{Content, Files};
 use regent_core::name::{FilePath, SecretName};
 use regent_core::render::Class;
 use regent_core::rules::RegentConfig;
@@ -15,6 +15,8 @@ use regent_sops::{Keyring, Limits};
 use super::super::status::secret_name;
 use crate::cli::CommitArgs;
 use crate::failure::Failure;
+use crate::flux::tree::Tree as FluxTree;
+use crate::source::tar::UploadLimits;
 use crate::source::{BOOTSTRAP, Bounds, Gathered, bootstrap_of, git};
 
 /// A root at one commit. Nothing of it is opened.
@@ -22,6 +24,7 @@ pub(super) struct Tree {
     held: git::Held,
     name: String,
     bounds: Bounds,
+    upload: UploadLimits,
     pub(super) limits: Limits,
     pub(super) gathered: Gathered,
     pub(super) bootstrap: Bootstrap,
@@ -62,7 +65,7 @@ impl SealedFile {
 impl Tree {
     pub(super) fn at(args: &CommitArgs, config: Option<&RegentConfig>) -> Result<Self, Failure> {
         let limits = config.map(|config| config.limits).unwrap_or_default();
-        let bounds = Bounds::of(&limits);
+        let (bounds, upload) = (Bounds::of(&limits), UploadLimits::of(&limits));
         let place = git::Place::typed(&args.repo, &args.git)?;
         let held = git::Held::open(&place, &args.revision, git::History::None)?;
         let name = format!("{}@{}", place.location, args.revision);
@@ -73,7 +76,13 @@ impl Tree {
             reason: "it does not exist".to_owned(),
         })?;
         let limits = Limits { document: limits.document, ..Limits::default() };
-        Ok(Self { held, name, bounds, limits, gathered, bootstrap })
+        Ok(Self { held, name, bounds, upload, limits, gathered, bootstrap })
+    }
+
+    /// The whole repository at the commit, as Flux has it.
+    pub(super) fn repository(&self) -> Result<Files, Failure> {
+        let tree = FluxTree::of_commit(&self.held, &self.name, self.upload, None)?;
+        Ok(tree.whole(self.limits.document))
     }
 
     /// The full id of the commit.
@@ -84,6 +93,14 @@ impl Tree {
     /// The path in the repository of a file of the root.
     pub(super) fn path_of(&self, file: &str) -> String {
         below(self.gathered.root.as_deref().unwrap_or("."), file)
+    }
+
+    /// A path of the repository as the root has it; `None` outside.
+    pub(super) fn inside(&self, file: &FilePath) -> Option<FilePath> {
+        match self.gathered.root.as_deref().filter(|root| *root != ".") {
+            Some(root) => FilePath::parse(file.as_str().strip_prefix(root)?.strip_prefix('/')?).ok(),
+            None => Some(file.clone()),
+        }
     }
 
     /// Manifests of the root that regent does not render: excluded by `regent.yaml`, or hidden. Argo CD would.

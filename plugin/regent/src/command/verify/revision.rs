@@ -6,7 +6,6 @@ use std::io::{IsTerminal as _, Write as _};
 
 use regent_core::authority::{self, Ruling};
 use regent_core::evidence::{Evidence, ListedClass, ListedDocument};
-use regent_core::files::Files;
 use regent_core::name::{FilePath, SecretName};
 use regent_core::render;
 use regent_core::verify::{Exposed, History, InGit, Rendering, Revision, Values, secrets};
@@ -70,9 +69,8 @@ impl Run<'_> {
         let all = versions.files.len();
         for (number, ((path, blob), commits)) in versions.files.into_iter().enumerate() {
             progress.told("versions opened", number + 1, Some(all));
-            let mut files = Files::default();
-            let is_new = files.insert(path.clone(), git::version(repository, blob, root.limits().document)?);
-            debug_assert!(is_new, "it is the only one");
+            let version = git::version(repository, blob, root.limits().document)?;
+            let files = root.gathered.files.other_version(&path, version);
             let ruling = Ruling::unasked();
             match render::compared(&root.request_of(&files, &ruling)) {
                 Ok(found) => {

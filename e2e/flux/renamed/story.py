@@ -1,0 +1,148 @@
+"""A base below an overlay, both with a `namePrefix`: regent has each document and each generated Secret under the name that the build gives
+it, in the cluster, in Vault and in what it says, as Flux' own decryption of the same commit has them. After the handover nothing of them
+changes, a build that names them otherwise is refused, and what `regent retire` prints leads back to the plain repository."""
+
+import base64
+import json
+import subprocess
+
+import let_go
+from authority import value
+from stage import Sealed, leaks, secret
+
+BASE = {"namePrefix": "base-", "resources": ["api.yaml", "web.yaml"], "secretGenerator": [{"name": "gen", "envs": ["gen.env"]}]}
+
+
+def overlay(prefix):
+    return json.dumps({"namespace": "prod", "namePrefix": prefix, "resources": ["db.yaml", "settings.yaml", "base"]})
+
+
+def story(stage):
+    handing = let_go.begin(stage, files={
+        "kustomization.yaml": overlay("blue-"), "base/kustomization.yaml": json.dumps(BASE), "base/gen.env": env(stage, 1),
+        "base/api.yaml": Sealed(secret("api", value(2), "elsewhere")), "base/web.yaml": deployment()})
+    it = handing.it
+    generated = stock(it)
+    names = ["blue-db", "blue-base-api", generated]
+    live = [*map(it.live, names), it.flux.live("blue-base-web", "prod", "Deployment")]
+    assert refers(live[-1]) == [generated, "blue-base-api"], refers(live[-1])
+    inventory = it.app.inventory()
+
+    may_look(it, names)
+    said = handing.handover("--plan")
+    assert all(f"prod/{name}" in said for name in names), said
+    handing.handover("--yes", says=[r"settled +.*1 Kustomization let go"])
+    it.app.ready(handing.stubs())
+    it.flux.unchanged(*live)
+    assert it.app.inventory() == inventory
+    for each in live[:-1]:
+        name = each["metadata"]["name"]
+        assert handing.bao.fields(f"bootstrap/prod/prod/{name}") == plain(each), name
+
+    # Other values of Git do not come, and neither does another name: what it would stand for was never handed over.
+    it.applied(it.commit({"base/gen.env": env(stage, 3), "base/api.yaml": Sealed(secret("api", value(4), "elsewhere"))}))
+    stubs = it.artifact()
+    it.commit({"kustomization.yaml": overlay("green-")})
+    it.cluster.wait("it is refused", "ExternalArtifact", "prod", "prod", lambda thing: "does not list it" in ready(thing)["message"])
+    assert it.artifact() == stubs
+    it.applied(it.commit({"kustomization.yaml": overlay("blue-")}))
+    it.flux.unchanged(*live)
+    goes_back(handing, generated)
+    it.flux.unchanged(*live)
+    assert it.app.inventory() == inventory and refers(it.flux.live("blue-base-web", "prod", "Deployment")) == refers(live[-1])
+    handing.bao.stop()
+
+
+def stock(it):
+    """The same commit, decrypted by Flux itself into another namespace, has the same Secrets; gives the name of the generated one."""
+    it.flux.namespace("stock")
+    decryption = it.flux.decryption("sops-age", "stock", {"key.agekey": it.stage.key.file.read_text()})
+    app = it.flux.kustomization("stock", "stock", it.repository, path=it.root, targetNamespace="stock", decryption=decryption)
+    app.ready(f"main@sha1:{it.stage.repo.git('rev-parse', 'HEAD')}")
+    theirs, ours = (secrets(it, namespace, of) for namespace, of in (("stock", app), ("prod", it.app)))
+    assert theirs == ours and len(ours) == 3, f"{sorted(theirs)} is not {sorted(ours)}, or not in all"
+    app.delete()
+    name, = (name for name in ours if name.startswith("blue-base-gen-"))
+    return name
+
+
+def secrets(it, namespace, app):
+    names = [entry.split("_")[1] for entry in app.inventory() if entry.endswith("__Secret")]
+    return {name: plain(it.flux.live(name, namespace)) for name in names}
+
+
+def goes_back(handing, generated):
+    """Every command that an administrator is told, as it is told; the entry of the generator is taken out by hand, as the text says."""
+    it, repository = handing.it, handing.stage.repo.folder
+    types(repository, told(handing, "closed")["commands"])
+    step = told(handing, "flux")
+    says = " ".join(step["left"])
+    assert "base/kustomization.yaml/gen of this commit" in says and "regent-generated/gen" in says, says
+    types(repository, step["commands"])
+    without = {**BASE, "resources": [*BASE["resources"], "regent-generated/gen"], "secretGenerator": []}
+    it.commit({"base/kustomization.yaml": json.dumps(without), "base/gen.env": None})
+    step = told(handing, "flux")
+    assert len(step["commands"]) == 2 and "base/api.yaml" in " ".join(step["left"]), step
+    types(repository, step["commands"])
+    step = told(handing, "flux")
+    assert step["left"] == ["Kustomization prod/prod takes ExternalArtifact prod/prod"], step["left"]
+    it.app.spec(sourceRef=it.repository.ref, decryption=None)
+    it.app.ready(it.commit({"settings.yaml": json.dumps({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings", "namespace": "prod"}, "data": {"back": "yes"}})}))
+
+
+def types(repository, commands):
+    for command in commands:
+        subprocess.run(["sh", "-ec", command], cwd=repository, check=True, stdout=subprocess.DEVNULL)
+
+
+def told(handing, name):
+    """What an administrator is told of a step."""
+    it, stage = handing.it, handing.stage
+    config = json.loads(it.regent.config.read_text())
+    config["store"]["kubeconfig"] = str(it.cluster.kubeconfig())
+    file = stage.folder / "admin.yaml"
+    file.write_text(json.dumps(config))
+    words = ["retire", "--repo", stage.repo.folder, "--revision", "main", "--path", "clusters/prod", "--config", file, "-o", "json"]
+    done = subprocess.run([stage.house.regent, *map(str, words)], capture_output=True, env=stage.house.env)
+    assert not leaks(done.stdout + done.stderr)
+    step, = (each for each in json.loads(done.stdout)["steps"] if each["step"] == name)
+    return step
+
+
+def deployment():
+    labels = {"app": "web"}
+    return json.dumps({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {
+        "replicas": 1, "selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": {"containers": [
+            {"name": "web", "image": "none", "envFrom": [{"secretRef": {"name": each}} for each in ("gen", "api")]}]}}}})
+
+
+def refers(web):
+    return [each["secretRef"]["name"] for each in web["spec"]["template"]["spec"]["containers"][0]["envFrom"]]
+
+
+def may_look(it, names):
+    """The account of the handover, at the Secrets of the list."""
+    rbac = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": "renamed", "namespace": "prod"}}
+    account, = it.cluster.get("RoleBinding", "listed", "prod").ok()["subjects"]
+    it.cluster.apply([
+        {**rbac, "kind": "Role", "rules": [{"apiGroups": [""], "resources": ["secrets"], "resourceNames": names, "verbs": ["get"]}]},
+        {**rbac, "kind": "RoleBinding", "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "renamed"},
+         "subjects": [account]}])
+
+
+def plain(live):
+    return {key: base64.b64decode(text).decode() for key, text in live["data"].items()}
+
+
+def ready(thing):
+    return next(each for each in thing["status"]["conditions"] if each["type"] == "Ready")
+
+
+def env(stage, number):
+    """Text as the real sops encrypts it."""
+    command = ["sops", "--encrypt", "--age", stage.key.recipient, "--input-type", "dotenv", "--output-type", "dotenv", "/dev/stdin"]
+    text = f"PASSWORD={value(number)['password']}\n"
+    done = subprocess.run(command, input=text.encode(), capture_output=True, env=stage.house.env)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout
