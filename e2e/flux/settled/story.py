@@ -61,4 +61,18 @@ def in_the_way(handing):
     it.app.spec(serviceAccountName=None)
     it.app.reconcile()
     it.app.ready()
+    # The same account by the controller's own flag, which its Deployment shows.
+    planned = handing.handover("--plan")
+    assert "`--default-service-account` is not known" in planned and "prod/prod" in planned, planned
+    it.cluster.apply([controller("--default-service-account=tenant")])
+    refused(r"the lock does not name system:serviceaccount:prod:tenant")
+    it.cluster.apply([controller("--log-level=info")])
+    assert "--default-service-account" not in handing.handover("--plan")
     assert handing.settled() is None and handing.cluster.get("Authority", "prod").ok()["spec"]["authority"] == "git"
+
+
+def controller(flag):
+    labels = {"app": "kustomize-controller"}
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "kustomize-controller", "namespace": "flux-system"},
+            "spec": {"replicas": 0, "selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": {
+                "containers": [{"name": "manager", "image": "kustomize-controller", "args": [flag]}]}}}}

@@ -118,12 +118,12 @@ impl Configured<'_> {
 }
 
 /// The account by whose name the API server sees what a Kustomization applies; `None` where it applies elsewhere.
-/// `controllers` is the namespace of Flux' own controllers.
-pub fn account(kustomization: &Kustomization, controllers: &str) -> Option<String> {
+/// `controllers` is the namespace of Flux' own controllers, `default` the account of `--default-service-account`.
+pub fn account(kustomization: &Kustomization, controllers: &str, default: Option<&str>) -> Option<String> {
     if kustomization.is_remote {
         return None;
     }
-    Some(match &kustomization.service_account {
+    Some(match kustomization.service_account.as_deref().or(default) {
         Some(name) => format!("system:serviceaccount:{}:{name}", kustomization.name.namespace()),
         None => format!("system:serviceaccount:{controllers}:kustomize-controller"),
     })

@@ -149,6 +149,42 @@ pub(crate) async fn kustomization(cluster: &Cluster, name: &ObjectName) -> Resul
     }))
 }
 
+/// The account that kustomize-controller writes as wherever a Kustomization names none, by the flag of its Deployment; its own
+/// account, where there is no such flag. `controllers` is the namespace of Flux' own controllers.
+///
+/// # Errors
+/// Why it is not known.
+pub(crate) async fn default_account(target: &Cluster, controllers: &str) -> Result<Option<String>, String> {
+    let path = format!("/apis/apps/v1/namespaces/{controllers}/deployments/kustomize-controller");
+    match target.get(&path).await {
+        Ok(Some(deployment)) => Ok(flagged_account(&deployment)),
+        Ok(None) => Err(format!("there is no Deployment {controllers}/kustomize-controller")),
+        Err(problem) => Err(problem.to_string()),
+    }
+}
+
+/// Of a flag that is given twice the last one counts, and an empty one is none.
+fn flagged_account(deployment: &Value) -> Option<String> {
+    let words = |container: &Value| {
+        let all = [&container["command"], &container["args"]].into_iter().flat_map(listed);
+        all.filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let mut found = None;
+    for container in listed(&deployment["spec"]["template"]["spec"]["containers"]) {
+        let words = words(container);
+        for (index, word) in words.iter().enumerate() {
+            if word == FLAG {
+                found = words.get(index + 1).cloned();
+            } else if let Some(name) = word.strip_prefix(FLAG).and_then(|rest| rest.strip_prefix('=')) {
+                found = Some(name.to_owned());
+            }
+        }
+    }
+    found.filter(|name| !name.is_empty())
+}
+
+const FLAG: &str = "--default-service-account";
+
 fn text(value: &Value) -> Option<String> {
     value.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
 }
@@ -397,6 +433,31 @@ mod tests {
         let mut including = sound.clone();
         including["spec"]["include"] = json!([{ "repository": { "name": "other" } }]);
         assert!(verified(&including, "main@sha1:aaaa").is_err());
+    }
+
+    fn deployment(command: &Value, args: &Value) -> Value {
+        let manager = json!({ "name": "manager", "command": command, "args": args });
+        json!({ "spec": { "template": { "spec": { "containers": [{ "name": "other" }, manager] } } } })
+    }
+
+    #[test]
+    fn the_flag_is_read_in_each_way_that_it_can_be_written() {
+        let of = |command: Value, args: Value| flagged_account(&deployment(&command, &args));
+        let flux = Some("flux".to_owned());
+        assert_eq!(of(Value::Null, json!(["--log-level=info", "--default-service-account=flux"])), flux);
+        assert_eq!(of(Value::Null, json!(["--default-service-account", "flux", "--log-level=info"])), flux);
+        assert_eq!(of(json!(["kustomize-controller", "--default-service-account=flux"]), Value::Null), flux);
+        let twice = json!(["--default-service-account=first", "--default-service-account=flux"]);
+        assert_eq!(of(Value::Null, twice), flux);
+        for none in [
+            json!([]),
+            json!(["--default-service-account="]),
+            json!(["--default-service-account"]),
+            json!(["--default-service-account-x=flux", "--default-decryption-service-account=flux"]),
+        ] {
+            assert_eq!(of(Value::Null, none.clone()), None, "{none}");
+        }
+        assert_eq!(flagged_account(&json!({})), None);
     }
 
     #[test]

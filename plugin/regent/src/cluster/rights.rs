@@ -53,7 +53,11 @@ pub(crate) fn handover(authority: &AuthorityName, epoch: Epoch) -> Vec<Value> {
     let artifacts = json!({
         "apiGroups": [format!("source.{flux}")], "resources": ["externalartifacts"], "verbs": ["get"],
     });
-    mirror("handover", authority, epoch, vec![applications, kustomizations, artifacts])
+    // Whom the controller writes as, which the lock has to name.
+    let controller = json!({
+        "apiGroups": ["apps"], "resources": ["deployments"], "resourceNames": ["kustomize-controller"], "verbs": ["get"],
+    });
+    mirror("handover", authority, epoch, vec![applications, kustomizations, artifacts, controller])
 }
 
 /// The account of `regent verify`, which repeats what a handover mirrored if a restore of the cluster lost it: the same

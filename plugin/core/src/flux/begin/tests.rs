@@ -145,8 +145,12 @@ fn a_token_of_somebody_else_is_in_the_way() {
 
 #[test]
 fn what_is_applied_is_seen_by_the_account_that_is_impersonated() {
-    assert_eq!(account(&at_rest(), "flux-system").unwrap(), "system:serviceaccount:flux-system:kustomize-controller");
+    assert_eq!(
+        account(&at_rest(), "flux-system", None).unwrap(),
+        "system:serviceaccount:flux-system:kustomize-controller"
+    );
+    assert_eq!(account(&at_rest(), "flux-system", Some("flux")).unwrap(), "system:serviceaccount:team:flux");
     let tenant = Kustomization { service_account: Some("deployer".to_owned()), ..at_rest() };
-    assert_eq!(account(&tenant, "flux-system").unwrap(), "system:serviceaccount:team:deployer");
-    assert_eq!(account(&Kustomization { is_remote: true, ..at_rest() }, "flux-system"), None);
+    assert_eq!(account(&tenant, "flux-system", Some("flux")).unwrap(), "system:serviceaccount:team:deployer");
+    assert_eq!(account(&Kustomization { is_remote: true, ..at_rest() }, "flux-system", Some("flux")), None);
 }

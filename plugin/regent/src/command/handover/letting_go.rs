@@ -26,6 +26,7 @@ use super::freeze::{self, When};
 use super::report;
 use super::stop::{HandoverStop, stopped};
 use crate::cli::SettleArgs;
+use crate::cluster::flux::default_account;
 use crate::cluster::{Cluster, ClusterError, installation, kustomizations};
 use crate::failure::Failure;
 use crate::output;
@@ -60,7 +61,7 @@ pub(super) async fn preflight(
         problems.push(problem);
     }
     let awaited: Vec<&Kustomization> = look.awaited(&flux, &skipped).collect();
-    problems.extend(not_locked_out(&connected.target, authority, flux.controllers(), &awaited).await);
+    problems.extend(not_locked_out(connected, authority, flux.controllers(), &awaited).await);
     let mut others = Vec::new();
     for kustomization in &awaited {
         match kustomizations::may_ask(cluster, &kustomization.name, &now()).await {
@@ -86,7 +87,7 @@ pub(super) async fn preflight(
 
 /// Accounts that write what Kustomizations apply, and that the lock would let through.
 async fn not_locked_out(
-    target: &Cluster,
+    connected: &Connected,
     authority: &AuthorityName,
     controllers: &str,
     awaited: &[&Kustomization],
@@ -94,15 +95,28 @@ async fn not_locked_out(
     if awaited.is_empty() {
         return None;
     }
-    let locked = match installation::locked_out(target, authority).await {
+    let locked = match installation::locked_out(&connected.target, authority).await {
         Ok(Some(locked)) => locked,
         // That there is no lock is said elsewhere.
         Ok(None) => return None,
         Err(problem) => return Some(format!("whom the lock names cannot be looked at: {problem}")),
     };
+    let names_none = |it: &&&Kustomization| it.service_account.is_none() && !it.is_remote;
+    let names_none: Vec<_> = awaited.iter().filter(names_none).map(|it| it.name.to_string()).collect();
+    // Nobody asks for a Deployment that nothing hangs on.
+    let default =
+        if names_none.is_empty() { Ok(None) } else { default_account(&connected.witnesses, controllers).await };
+    let default = default.unwrap_or_else(|problem| {
+        output::note(format_args!(
+            "whether kustomize-controller has `--default-service-account` is not known: {problem}; where it has, the lock has \
+             to name that account for {}",
+            names_none.join(", ")
+        ));
+        None
+    });
     let (mut open, mut unknown) = (BTreeSet::new(), BTreeSet::new());
     for kustomization in awaited {
-        match account(kustomization, controllers) {
+        match account(kustomization, controllers, default.as_deref()) {
             Some(account) if locked.contains(&account) => {}
             Some(account) => drop(open.insert(account)),
             None => drop(unknown.insert(kustomization.name.to_string())),
