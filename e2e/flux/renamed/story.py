@@ -28,6 +28,9 @@ def story(stage):
     assert refers(live[-1]) == [generated, "blue-base-api"], refers(live[-1])
     inventory = it.app.inventory()
 
+    # Rights are by the names of the cluster, as far as they show; a hash shows once the inputs are opened.
+    policy = handing.handover("--print-policy", says=["kustomization.yaml/gen"])
+    assert "resourceNames:\n  - blue-base-api\n  - blue-db\n" in policy, policy
     may_look(it, names)
     said = handing.handover("--plan")
     assert all(f"prod/{name}" in said for name in names), said

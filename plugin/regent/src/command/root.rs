@@ -277,7 +277,12 @@ impl Connected {
 
 /// Has the Kustomizations of the operator's file decide what becomes of a root that Flux delivers: as they are in the cluster now,
 /// with the repository as that commit has it.
-fn built(gathered: &mut Gathered, config: &RegentConfig, store: &Store, held: &git::Held) -> Result<(), Failure> {
+pub(super) fn built(
+    gathered: &mut Gathered,
+    config: &RegentConfig,
+    store: &Store,
+    held: &git::Held,
+) -> Result<(), Failure> {
     let Some(bootstrap) = bootstrap_of(&gathered.files)? else { return Ok(()) };
     let is_its = |application: &&FluxApplication| application.authority == bootstrap.name;
     let applications: Vec<&FluxApplication> = config.flux.applications.iter().filter(is_its).collect();

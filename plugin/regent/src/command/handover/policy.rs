@@ -1,5 +1,6 @@
 //! `regent handover --print-policy`: what has to be there before a handover, printed for those who may create it. All of it
-//! comes from the root at one commit: no Vault, no cluster and no key is asked.
+//! comes from the root at one commit: no Vault and no key is asked, and no cluster but for the Kustomizations of a root that
+//! Flux delivers.
 //!
 //! Three identities, so that no single token moves everything: *handover* creates in Vault and moves the Authority; *verify*
 //! reads what it created and writes a heartbeat; *refresh* makes Argo CD ask again and has no business in Vault. What
@@ -15,13 +16,13 @@ use regent_core::bootstrap::{Bootstrap, VaultPlace};
 use regent_core::handover::rights::{Policy, Rule, own_token};
 use regent_core::name::{AuthorityName, SecretName};
 use regent_core::render::Class;
-use regent_core::rules::{ArgoCd, ConfigLimits};
+use regent_core::rules::{ArgoCd, RegentConfig};
 use regent_core::settle::ApplicationName;
 use regent_core::survey::{SurveyedFile, survey};
 use regent_sops::{Keyring, Limits};
 use serde_json::{Value, json};
 
-use super::super::root::quoted;
+use super::super::root::{built, quoted};
 use super::super::status::secret_name;
 use super::stop::{HandoverStop, stopped};
 use crate::cli::{HandoverArgs, ReportOutputArg, VaultAuthArg};
@@ -34,8 +35,7 @@ use crate::source::{BOOTSTRAP, Bounds, bootstrap_of, git};
 
 pub(super) fn print(args: &HandoverArgs) -> Result<ExitCode, Failure> {
     let config = args.run.store.config.as_deref().map(config::load).transpose()?;
-    let (limits, argocd) = config.map_or_else(Default::default, |config| (config.limits, config.argocd));
-    let (bootstrap, files) = root(args, &limits)?;
+    let (bootstrap, files) = root(args, config.as_ref())?;
     let Some(place) = bootstrap.vault.clone() else { return Err(stopped(HandoverStop::NoPlace)) };
     let needed = Needed {
         place,
@@ -43,7 +43,7 @@ pub(super) fn print(args: &HandoverArgs) -> Result<ExitCode, Failure> {
         uid: args.service_account_uid.clone(),
         listed: Listed::of(files)?,
         refreshed: args.applications.clone(),
-        argocd,
+        argocd: config.map(|config| config.argocd).unwrap_or_default(),
         retire_keys: args.retire_keys,
         bootstrap,
     };
@@ -54,12 +54,20 @@ pub(super) fn print(args: &HandoverArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The root as the commit has it. Rights come from a commit that a handover would take: by its full id, or signed.
-fn root(args: &HandoverArgs, limits: &ConfigLimits) -> Result<(Bootstrap, Vec<SurveyedFile>), Failure> {
+/// The root as the commit has it, by its Kustomizations where Flux delivers it. Rights come from a commit that a handover would
+/// take: by its full id, or signed.
+fn root(args: &HandoverArgs, config: Option<&RegentConfig>) -> Result<(Bootstrap, Vec<SurveyedFile>), Failure> {
+    let limits = config.map(|config| config.limits).unwrap_or_default();
     let place = git::Place::typed(&args.run.commit.repo, &args.run.commit.git)?;
     let held = git::Held::open(&place, &args.run.commit.revision, git::History::None)?;
     let name = format!("{}@{}", place.location, args.run.commit.revision);
-    let gathered = git::gather_from(&held, &name, &args.run.commit.path, Bounds::of(limits))?;
+    let mut gathered = git::gather_from(&held, &name, &args.run.commit.path, Bounds::of(&limits))?;
+    // Nobody is asked about a root that Flux has nothing to do with.
+    if let Some((config, store)) =
+        config.and_then(|config| Some((config, config::store(&args.run.store, Some(config))?)))
+    {
+        built(&mut gathered, config, &store, &held)?;
+    }
     let bootstrap = bootstrap_of(&gathered.files)?.ok_or_else(|| Failure::World {
         what: "read",
         name: format!("{}/{BOOTSTRAP}", gathered.label),
