@@ -157,6 +157,27 @@ impl Witnesses {
         Observed { evidence, holder, at }
     }
 
+    /// What the witnesses say now, where a whole reading of a moment ago is at hand. While Git rules a handover begins with the
+    /// witness of its epoch, so that one alone is read now; and everything, where it says anything. With the other reading
+    /// it is one that began when that did, and asked for the most telling witness last.
+    pub(crate) async fn read_again(
+        &self,
+        store: Result<&Store, Failure>,
+        name: &AuthorityName,
+        before: &Observed,
+    ) -> Observed {
+        if let (Ok(Store::Cluster(access)), Holder::Git { epoch, .. }) = (&store, &before.holder)
+            && let Ok(reader) = self.reader(access, name).await
+            && let Reading::Absent = reader.handover(*epoch).await
+        {
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            // What somebody else saw meanwhile counts.
+            let holder = seen.entry(name.clone()).or_default().memory.observe(before.evidence.holder());
+            return Observed { evidence: Arc::clone(&before.evidence), holder, at: before.at };
+        }
+        self.read(store, name, None).await
+    }
+
     /// Whether the last reading found that Vault rules. Nobody is asked.
     pub(crate) fn found_vault(&self, name: &AuthorityName) -> bool {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);

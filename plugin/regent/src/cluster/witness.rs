@@ -6,9 +6,10 @@
 //! check C -----+  under way)  +-- read 2, sent after B and C began, answers both
 //! ```
 //! A check is answered by a read that was sent after it began, so evidence is never older than the question; and an
-//! authority is read at most once at a time, however many ask. Nothing that was read is kept.
+//! authority is read at most once at a time, however many ask. So is the handover witness of one epoch alone, in a line of
+//! its own. Nothing that was read is kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -59,40 +60,61 @@ pub(crate) type Asked = (Arc<Evidence>, Instant);
 pub(crate) struct Reader {
     cluster: Cluster,
     name: AuthorityName,
-    queue: Mutex<Queue>,
+    /// By the epoch of `regent.yaml`, where it is known.
+    all: Line<Option<Epoch>, Asked>,
+    /// By epochs.
+    handovers: Line<Epoch, Reading<HandoverWitness>>,
+    /// The epoch that the last read found, so that the next asks for the right ConfigMaps at once.
+    near: Mutex<Option<Epoch>>,
     metrics: Metrics,
 }
 
-#[derive(Default)]
-struct Queue {
-    /// Whether somebody is reading.
-    busy: bool,
-    waiting: Vec<Check>,
-    /// The epoch that the last read found, so that the next asks for the right ConfigMaps at once.
-    near: Option<Epoch>,
+/// Who waits for one kind of read, of which one is under way at a time.
+struct Line<Question, Answer> {
+    state: Mutex<Waiting<Question, Answer>>,
 }
 
-/// Somebody who asked.
-struct Check {
-    /// The epoch of `regent.yaml`, where it is known.
-    bootstrap: Option<Epoch>,
-    answer: oneshot::Sender<Asked>,
+struct Waiting<Question, Answer> {
+    /// Whether somebody is reading.
+    busy: bool,
+    asked: Vec<(Question, oneshot::Sender<Answer>)>,
+}
+
+impl<Question, Answer> Line<Question, Answer> {
+    fn new() -> Self {
+        Self { state: Mutex::new(Waiting { busy: false, asked: Vec::new() }) }
+    }
+
+    /// Where the answer comes, and whether nobody reads yet.
+    fn join(&self, question: Question) -> (oneshot::Receiver<Answer>, bool) {
+        let (answer, asked) = oneshot::channel();
+        let mut state = self.state();
+        state.asked.push((question, answer));
+        (asked, !std::mem::replace(&mut state.busy, true))
+    }
+
+    /// Everybody who waits, for the next read; `None` where nobody does, and reading ends.
+    fn next(&self) -> Option<Vec<(Question, oneshot::Sender<Answer>)>> {
+        let mut state = self.state();
+        state.busy = !state.asked.is_empty();
+        state.busy.then(|| std::mem::take(&mut state.asked))
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, Waiting<Question, Answer>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Reader {
     pub(crate) fn new(cluster: Cluster, name: AuthorityName, metrics: Metrics) -> Self {
-        Self { cluster, name, queue: Mutex::default(), metrics }
+        let (all, handovers) = (Line::new(), Line::new());
+        Self { cluster, name, all, handovers, near: Mutex::default(), metrics }
     }
 
     /// What the witnesses say now. `bootstrap` is the epoch of `regent.yaml`, whose witnesses are asked for too, so
     /// that a lost Authority does not hide them.
     pub(crate) async fn check(self: &Arc<Self>, bootstrap: Option<Epoch>) -> Asked {
-        let (answer, asked) = oneshot::channel();
-        let idle = {
-            let mut queue = self.queue();
-            queue.waiting.push(Check { bootstrap, answer });
-            !std::mem::replace(&mut queue.busy, true)
-        };
+        let (asked, idle) = self.all.join(bootstrap);
         if idle {
             tokio::spawn(Arc::clone(self).read_all());
         }
@@ -107,34 +129,60 @@ impl Reader {
 
     /// Reads as long as somebody waits.
     async fn read_all(self: Arc<Self>) {
-        loop {
-            let (checks, near) = {
-                let mut queue = self.queue();
-                if queue.waiting.is_empty() {
-                    queue.busy = false;
-                    return;
-                }
-                (std::mem::take(&mut queue.waiting), queue.near)
-            };
+        while let Some(checks) = self.all.next() {
             let asked = Instant::now();
-            let epochs: Vec<Epoch> = checks.iter().filter_map(|check| check.bootstrap).chain(near).collect();
+            let epochs: Vec<Epoch> =
+                checks.iter().filter_map(|(bootstrap, _)| *bootstrap).chain(*self.near()).collect();
             let (cluster, name) = (self.cluster.clone(), self.name.clone());
             // A task of its own: were it to panic, whoever waits would wait for ever.
             let read = tokio::spawn(async move { read(&cluster, &name, &epochs).await }).await;
             self.metrics.witnesses_read(asked.elapsed());
             let evidence = Arc::new(read.unwrap_or_else(|_| unreadable("the read met a case that it does not know")));
             if let Reading::Present(authority) = &evidence.authority {
-                self.queue().near = Some(authority.epoch);
+                *self.near() = Some(authority.epoch);
             }
-            for check in checks {
+            for (_, answer) in checks {
                 // Who asked may have gone away.
-                drop(check.answer.send((Arc::clone(&evidence), asked)));
+                drop(answer.send((Arc::clone(&evidence), asked)));
             }
         }
     }
 
-    fn queue(&self) -> std::sync::MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What the handover witness of one epoch says now.
+    pub(crate) async fn handover(self: &Arc<Self>, epoch: Epoch) -> Reading<HandoverWitness> {
+        let (asked, idle) = self.handovers.join(epoch);
+        if idle {
+            tokio::spawn(Arc::clone(self).read_handovers());
+        }
+        let unknown = || Reading::Unreadable(format!("ConfigMap {}: no answer", witness_name(&self.name, epoch)));
+        match tokio::time::timeout(PATIENCE + MOMENT, asked).await {
+            Ok(Ok(reading)) => reading,
+            Ok(Err(_)) | Err(_) => unknown(),
+        }
+    }
+
+    async fn read_handovers(self: Arc<Self>) {
+        while let Some(asked) = self.handovers.next() {
+            let epochs: BTreeSet<Epoch> = asked.iter().map(|(epoch, _)| *epoch).collect();
+            let epochs: Vec<Epoch> = epochs.into_iter().collect();
+            let (cluster, name) = (self.cluster.clone(), self.name.clone());
+            // As above: a task of its own.
+            let read = tokio::spawn(async move {
+                let until = Instant::now() + PATIENCE;
+                witnesses(&cluster, &name, &epochs, until).await
+            });
+            let found: BTreeMap<Epoch, _> = read.await.unwrap_or_default().into_iter().collect();
+            for (epoch, answer) in asked {
+                // Without one whoever asked is told that there is none.
+                if let Some(reading) = found.get(&epoch) {
+                    drop(answer.send(reading.clone()));
+                }
+            }
+        }
+    }
+
+    fn near(&self) -> std::sync::MutexGuard<'_, Option<Epoch>> {
+        self.near.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

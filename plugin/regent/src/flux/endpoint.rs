@@ -4,10 +4,10 @@
 //! ```text
 //! connection --listener--> request --wire--> decrypt --tokens--> namespace --core: release--> data key, or one sentence
 //!                                            encrypt                 |
-//!                                            login --> token         witnesses, read for this very request
+//!                                            login --> token         witnesses, read for this request
 //! ```
 //! kustomize-controller asks for each document of each reconcile, on a connection of its own. Nothing that was answered is
-//! kept: the witnesses are read for each request again, or for its connection where that began a moment ago.
+//! kept: the witnesses are read for each request again, or a moment before it (see [`foresight`]).
 
 mod certificate;
 mod foresight;
@@ -158,7 +158,7 @@ impl Endpoint {
         let asked = Asked { authority: &authority, key: &key.name, namespace, enc: &enc };
         let release = release::release(&asked, &holder, |name| is_configured(&loaded, &authority, name))?;
         let data_key = keys.unwrap(release.wrapped, &release.bound.context()).map_err(Unanswered::Wrapped)?;
-        self.foresight.given_to(arrival, &authority);
+        self.foresight.given_to(arrival, &authority, &loaded, &self.witnesses);
         Ok(Answer::data_key(&data_key))
     }
 

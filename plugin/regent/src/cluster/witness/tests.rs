@@ -40,6 +40,17 @@ async fn authority(State(seen): State<Arc<Seen>>) -> impl IntoResponse {
 
 async fn config_map(State(seen): State<Arc<Seen>>, Path(name): Path<String>) -> impl IntoResponse {
     seen.handovers.fetch_add(1, Ordering::SeqCst);
+    // Of this epoch it takes a while, and is there from the tenth reading on.
+    if name == witness_name(&self::name(), Epoch::new(7).unwrap()) {
+        seen.most.fetch_max(seen.now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        let number = seen.handovers.load(Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        seen.now.fetch_sub(1, Ordering::SeqCst);
+        if number >= 10 {
+            let object = json!({ "kind": "ConfigMap", "immutable": false });
+            return (StatusCode::OK, object.to_string());
+        }
+    }
     let status = json!({ "kind": "Status", "reason": "NotFound", "details": { "name": name } });
     (StatusCode::NOT_FOUND, status.to_string())
 }
@@ -109,6 +120,39 @@ async fn a_check_is_never_answered_by_a_read_that_began_before_it() {
         assert!(answered_by > sent_before, "read {answered_by} answers, and {sent_before} were sent before");
         assert!(asked >= began);
     }
+}
+
+/// The same line, for one witness alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_epochs_witness_is_read_alone_never_twice_at_a_time_and_after_it_was_asked_for() {
+    let (seen, reader, _kubeconfig) = serve().await;
+    let epoch = Epoch::new(7).unwrap();
+    let mut asked = tokio::task::JoinSet::new();
+    for number in 0..250_u64 {
+        let (reader, seen) = (Arc::clone(&reader), Arc::clone(&seen));
+        asked.spawn(async move {
+            tokio::time::sleep(Duration::from_millis(number)).await;
+            let sent_before = seen.handovers.load(Ordering::SeqCst);
+            (sent_before, reader.handover(epoch).await)
+        });
+    }
+    let (mut absent, mut unreadable) = (0, 0);
+    while let Some(reading) = asked.join_next().await {
+        match reading.unwrap() {
+            (sent_before, Reading::Absent) => {
+                assert!(sent_before < 9, "answered by a reading that began before");
+                absent += 1;
+            }
+            (_, Reading::Unreadable(why)) => {
+                assert!(why.contains("regent-authority-prod-7: it is not immutable"), "{why}");
+                unreadable += 1;
+            }
+            (_, other @ Reading::Present(_)) => panic!("{other:?}"),
+        }
+    }
+    assert!(absent > 0 && unreadable > 0, "{absent} {unreadable}");
+    assert_eq!((seen.most.load(Ordering::SeqCst), seen.all.load(Ordering::SeqCst)), (1, 0));
+    assert!(seen.handovers.load(Ordering::SeqCst) < 50, "{}", seen.handovers.load(Ordering::SeqCst));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -783,7 +783,7 @@ mod tests {
 
     fn ruled(config: &Value, path: &str) {
         let written = config["data"]["regent.yaml"].as_str().unwrap();
-        let config = regent_core::rules::RegentConfig::parse("regent.yaml", written.as_bytes()).unwrap();
+        let config = RegentConfig::parse("regent.yaml", written.as_bytes()).unwrap();
         let needed = needed(PLACE, &[MethodKind::Kubernetes], None);
         config.rule_for(needed.name(), &format!("{path}/{BOOTSTRAP}")).unwrap();
     }

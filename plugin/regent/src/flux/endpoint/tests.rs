@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Path as UrlPath, State};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use base64::Engine as _;
@@ -32,9 +32,14 @@ const HANDOVER: &str = "6f1c7f0e-3d0b-4a44-9d57-0c1c5a4f5b11";
 
 /// What the API server says, and how often it was asked.
 struct Api {
-    /// `spec` of the Authority; null: it may not be read.
+    /// `spec` of the Authority; null: no witness may be read.
     authority: Mutex<Value>,
+    /// How often it was asked for, and so for everything.
     reads: AtomicUsize,
+    /// Whether the handover witness of the first epoch is there.
+    handover: AtomicBool,
+    /// How often that was asked for.
+    handovers: AtomicUsize,
     /// `status` of a `TokenReview`; null: no answer but 500.
     review: Mutex<Value>,
     reviews: AtomicUsize,
@@ -49,7 +54,18 @@ async fn authority(State(api): State<Arc<Api>>) -> impl IntoResponse {
     (http::StatusCode::OK, json!({ "kind": "Authority", "spec": spec }).to_string())
 }
 
-async fn config_map(axum::extract::Path(name): axum::extract::Path<String>) -> impl IntoResponse {
+async fn config_map(State(api): State<Arc<Api>>, UrlPath(name): UrlPath<String>) -> impl IntoResponse {
+    let is_first = name == "regent-authority-prod-1";
+    api.handovers.fetch_add(usize::from(is_first), Ordering::SeqCst);
+    if api.authority.lock().unwrap().is_null() {
+        return (http::StatusCode::FORBIDDEN, json!({ "kind": "Status", "reason": "Forbidden" }).to_string());
+    }
+    if is_first && api.handover.load(Ordering::SeqCst) {
+        let mut witness = vault();
+        witness["documents"] = json!([]);
+        let data = json!({ "witness.json": witness.to_string() });
+        return (http::StatusCode::OK, json!({ "kind": "ConfigMap", "immutable": true, "data": data }).to_string());
+    }
     let status = json!({ "kind": "Status", "reason": "NotFound", "details": { "name": name } });
     (http::StatusCode::NOT_FOUND, status.to_string())
 }
@@ -94,6 +110,8 @@ async fn stage() -> Stage {
     let api = Arc::new(Api {
         authority: Mutex::new(json!({ "schema": 1, "authorityId": "prod", "authority": "git", "epoch": 1 })),
         reads: AtomicUsize::new(0),
+        handover: AtomicBool::new(false),
+        handovers: AtomicUsize::new(0),
         review: Mutex::default(),
         reviews: AtomicUsize::new(0),
     });
@@ -162,7 +180,10 @@ async fn stage() -> Stage {
 type Answered = (u16, Value);
 
 impl Stage {
+    /// Both witnesses.
     fn says(&self, authority: Value) {
+        let is_handed_over = authority["authority"] == "vault" || authority["epoch"] == 2;
+        self.api.handover.store(is_handed_over, Ordering::SeqCst);
         *self.api.authority.lock().unwrap() = authority;
     }
 
@@ -272,18 +293,50 @@ async fn from_the_moment_that_vault_rules_nothing_is_given_and_the_kustomization
 async fn every_request_reads_the_witnesses_again() {
     let stage = stage().await;
     let (token, enc) = (stage.token(1, "team"), stage.enc(1, "team/app"));
-    for _ in 0..3 {
-        let before = stage.api.reads.load(Ordering::SeqCst);
+    for _ in 0..8 {
+        let before = stage.api.handovers.load(Ordering::SeqCst);
         assert_eq!(stage.decrypt(&token, &enc).await.0, 200);
         // Twice where the handshake was slow.
-        assert!(stage.api.reads.load(Ordering::SeqCst) > before);
+        assert!(stage.api.handovers.load(Ordering::SeqCst) > before);
     }
+}
+
+/// A handover writes its own witness first, the Authority after it.
+#[tokio::test]
+async fn from_the_moment_that_a_handover_begins_nothing_is_given_however_young_a_reading_is() {
+    // A process that has seen Vault rule never forgets it: each round is another's.
+    for round in 0..8 {
+        let stage = stage().await;
+        let (token, enc) = (stage.token(1, "team"), stage.enc(1, "team/app"));
+        for _ in 0..=round {
+            assert_eq!(stage.decrypt(&token, &enc).await.0, 200);
+        }
+        stage.api.handover.store(true, Ordering::SeqCst);
+        assert_eq!(refused(&stage.decrypt(&token, &enc).await).0, 403);
+    }
+}
+
+/// Nothing but a person's hand has the Authority say so first.
+#[tokio::test]
+async fn where_the_authority_alone_says_vault_nothing_is_given_a_moment_later() {
+    let stage = stage().await;
+    let (token, enc) = (stage.token(1, "team"), stage.enc(1, "team/app"));
+    for _ in 0..4 {
+        assert_eq!(stage.decrypt(&token, &enc).await.0, 200);
+    }
+    *stage.api.authority.lock().unwrap() = vault();
+    tokio::time::sleep(foresight::EARLIER).await;
+    assert_eq!(refused(&stage.decrypt(&token, &enc).await).0, 403);
 }
 
 /// Waits for a reading that nobody has asked for yet, or for as long as one would take.
 async fn reads_within_a_moment(stage: &Stage, number: usize) -> bool {
+    within_a_moment(|| stage.api.reads.load(Ordering::SeqCst) == number).await
+}
+
+async fn within_a_moment(holds: impl Fn() -> bool) -> bool {
     for _ in 0..50 {
-        if stage.api.reads.load(Ordering::SeqCst) == number {
+        if holds() {
             return true;
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
@@ -303,8 +356,10 @@ async fn for_who_was_given_a_data_key_the_reading_begins_with_his_next_connectio
     assert!(!reads_within_a_moment(&stage, 1).await, "it read for somebody who was refused");
 
     assert_eq!(stage.decrypt(&token, &enc).await.0, 200);
+    assert!(reads_within_a_moment(&stage, 2).await, "nothing was read ahead");
+    let before = stage.api.handovers.load(Ordering::SeqCst);
     let stream = stage.tls(&[], "one.crt").await.unwrap();
-    assert!(reads_within_a_moment(&stage, 2).await, "it waited for the request");
+    assert!(within_a_moment(|| stage.api.handovers.load(Ordering::SeqCst) > before).await, "it waited for the request");
     drop(stream);
 }
 
@@ -314,36 +369,99 @@ async fn what_was_read_too_early_is_read_again() {
     let (token, enc) = (stage.token(1, "team"), stage.enc(1, "team/app"));
     let body = json!({ "ciphertext": enc }).to_string();
     assert_eq!(stage.decrypt(&token, &enc).await.0, 200);
-    let stream = stage.tls(&[], "one.crt").await.unwrap();
     assert!(reads_within_a_moment(&stage, 2).await);
+    let before = stage.api.handovers.load(Ordering::SeqCst);
+    let stream = stage.tls(&[], "one.crt").await.unwrap();
+    assert!(within_a_moment(|| stage.api.handovers.load(Ordering::SeqCst) > before).await);
+    let before = stage.api.reads.load(Ordering::SeqCst);
     // The connection waits, and Vault comes to rule meanwhile.
     stage.says(vault());
     tokio::time::sleep(foresight::EARLIER * 2).await;
     let (status, sentence) = refused(&exchange(stream, &head("PUT", DECRYPT, &token), body.as_bytes()).await);
     assert!(status == 403 && sentence.contains("Vault is the authority for prod now"), "{status} {sentence}");
-    assert_eq!(stage.api.reads.load(Ordering::SeqCst), 3, "the early one, and the one of the request");
+    assert_eq!(stage.api.reads.load(Ordering::SeqCst), before + 1, "the one of the request");
+}
+
+/// Somebody who was given a data key just now, without connections.
+struct Expected {
+    stage: Stage,
+    witnesses: Arc<Witnesses>,
+    loaded: Arc<Loaded>,
+    foresight: Foresight,
+}
+
+impl Expected {
+    /// Everything was read ahead.
+    async fn new() -> Self {
+        let stage = stage().await;
+        let witnesses = Arc::new(Witnesses::new(Arc::new(DataKeys::new(1, 1)), Metrics::new()));
+        let (loaded, foresight) = (stage.current.get().unwrap(), Foresight::default());
+        let it = Self { stage, witnesses, loaded, foresight };
+        it.foresight.given_to(&it.arrival(), &prod(), &it.loaded, &it.witnesses);
+        assert!(reads_within_a_moment(&it.stage, 1).await, "nothing was read ahead");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        it
+    }
+
+    fn arrival(&self) -> Arrival {
+        let peer = "192.0.2.1".parse().unwrap();
+        self.foresight.arrival(peer, Some(Arc::clone(&self.loaded)), &self.witnesses)
+    }
+
+    async fn is_git(&self, arrival: &Arrival) -> bool {
+        matches!(arrival.read(&self.loaded, &self.witnesses, &prod()).await.holder, Holder::Git { .. })
+    }
+
+    fn reads(&self) -> usize {
+        self.stage.api.reads.load(Ordering::SeqCst)
+    }
+}
+
+fn prod() -> AuthorityName {
+    AuthorityName::parse("prod").unwrap()
 }
 
 #[tokio::test]
 async fn an_early_reading_is_read_again_once_somebody_saw_the_witnesses_move() {
-    let stage = stage().await;
-    let (current, metrics) = (Arc::clone(&stage.current), Metrics::new());
-    let witnesses = Arc::new(Witnesses::new(Arc::new(DataKeys::new(1, 1)), metrics));
-    let (prod, loaded) = (AuthorityName::parse("prod").unwrap(), current.get().unwrap());
-    let foresight = Foresight::default();
-    let peer = "192.0.2.1".parse().unwrap();
-    foresight.given_to(&foresight.arrival(peer, Some(Arc::clone(&loaded)), &witnesses), &prod);
-    let read = async |first: &Arrival| first.read(&loaded, &witnesses, &prod).await.holder;
-    let is_git = |holder: &Holder| matches!(holder, Holder::Git { .. });
+    let it = Expected::new().await;
+    assert!(it.is_git(&it.arrival()).await);
+    let before = it.stage.api.handovers.load(Ordering::SeqCst);
+    let early = it.arrival();
+    let begins = || it.stage.api.handovers.load(Ordering::SeqCst) > before;
+    assert!(within_a_moment(begins).await, "the reading did not begin");
+    it.stage.says(vault());
+    let now = it.witnesses.read(it.loaded.store(), &prod(), None).await.holder;
+    assert!(!matches!(now, Holder::Git { .. }));
+    assert!(!it.is_git(&early).await, "what was seen meanwhile was passed over");
+}
 
-    let arrival = foresight.arrival(peer, Some(Arc::clone(&loaded)), &witnesses);
-    assert!(is_git(&read(&arrival).await));
-    let before = stage.api.reads.load(Ordering::SeqCst);
-    let early = foresight.arrival(peer, Some(Arc::clone(&loaded)), &witnesses);
-    assert!(reads_within_a_moment(&stage, before + 1).await, "the reading did not begin");
-    stage.says(vault());
-    assert!(!is_git(&witnesses.read(loaded.store(), &prod, None).await.holder));
-    assert!(!is_git(&read(&early).await), "what was seen meanwhile was passed over");
+#[tokio::test]
+async fn beside_a_young_reading_the_witness_that_a_handover_begins_with_is_asked_for_alone() {
+    let mut alone = 0;
+    for _ in 0..20 {
+        let it = Expected::new().await;
+        let before = it.reads();
+        assert!(it.is_git(&it.arrival()).await);
+        // Otherwise this machine was slow, and everything was read.
+        alone += usize::from(it.reads() == before);
+        it.stage.api.handover.store(true, Ordering::SeqCst);
+        assert!(!it.is_git(&it.arrival()).await);
+    }
+    assert!(alone > 0);
+}
+
+#[tokio::test]
+async fn what_was_read_by_another_file_of_the_operator_is_no_use() {
+    let mut it = Expected::new().await;
+    let file = it.stage.folder.path().join("config.yaml");
+    std::fs::write(&file, format!("{}\n", std::fs::read_to_string(&file).unwrap())).unwrap();
+    it.stage.current.refresh();
+    let loaded = it.stage.current.get().unwrap();
+    assert_ne!(loaded.generation, it.loaded.generation);
+    it.loaded = loaded;
+    let before = it.reads();
+    assert!(it.is_git(&it.arrival()).await);
+    assert_eq!(it.reads(), before + 1);
 }
 
 #[tokio::test]
