@@ -677,6 +677,13 @@ fn what_was_handed_over_under_the_name_of_another_build_is_no_stub_of_this_one()
         let none = Keyring::default();
         let ruling = with("prod-").vault(DocumentList::Readable(handed_over.clone()));
         assert!(with("prod-").artifact(&ruling, &none).is_ok(), "{file}");
+        if base.is_some() {
+            // kustomize would move the stub, and what delivers beside it, into a namespace that was handed nothing.
+            let text = "namespace: other\nnamePrefix: prod-\nresources: [../base]\n";
+            let moved = with("prod-").with("overlay/kustomization.yaml", text).artifact(&ruling, &none).err();
+            let problem = DocumentProblem::NotListed;
+            assert_eq!(moved, Some(Refusal::Document { file: path("base/db.yaml.age"), problem }));
+        }
         let refused = with("other-").artifact(&ruling, &none).err();
         let problem = DocumentProblem::NotListed;
         assert_eq!(refused, Some(Refusal::Document { file: path(&format!("base/{file}")), problem }));

@@ -254,12 +254,18 @@ fn stubs<'a>(request: &Request<'_>, inputs: &[Input<'a>]) -> Result<Vec<Made<'a>
 fn named_by_build(manifest: Manifest, place: &Place) -> Result<Manifest, Refusal> {
     match manifest.content() {
         Content::Plain | Content::Values | Content::Sealed => Ok(manifest),
-        Content::Stub | Content::Delivery => match place.own(&manifest.identity().name).map(str::to_owned) {
+        Content::Stub | Content::Delivery => match made_of(manifest.identity(), place).map(str::to_owned) {
             Some(own) => Ok(manifest.written_as(&own)),
             // Its name is encrypted, and it was handed over when the build gave another.
             None => Err(Refusal::Document { file: manifest.file().clone(), problem: DocumentProblem::NotListed }),
         },
     }
+}
+
+/// The name of the object of which a build makes this one; `None` where it makes it of none.
+fn made_of<'n>(identity: &'n Identity, place: &Place) -> Option<&'n str> {
+    let is_in_place = place.namespace.is_none() || place.namespace == identity.namespace;
+    place.own(&identity.name).filter(|_| is_in_place)
 }
 
 /// Whether SOPS, age or PGP wrote the file, also where nothing in it is encrypted: the controller would ask for its key.

@@ -144,7 +144,8 @@ pub fn slipped_in(
     let mut found = Vec::new();
     for file in revision {
         let (how, mut names) = match before.remove(&file.path) {
-            Some((blob, _)) if blob == file.blob => continue,
+            // The same bytes under a name that was not handed over: a build renames it since.
+            Some((blob, names)) if blob == file.blob && file.names.iter().all(|name| names.contains(name)) => continue,
             Some((_, names)) => (How::Changed, names),
             None if is_imported(file) => continue,
             None => (How::Added, BTreeSet::new()),
@@ -218,6 +219,11 @@ mod tests {
         };
         let same = [file("a.yaml", "1", &["app/a", "app/b"]), file("c.yaml", "1", &["app/c"])];
         assert_eq!(slipped_in(&handed_over, &[], &same, &[]), []);
+        // A build gives one of them another name.
+        let renamed = [file("a.yaml", "1", &["app/a", "app/b"]), file("c.yaml", "1", &["app/x-c"])];
+        let slipped = slipped_in(&handed_over, &[], &renamed, &[]);
+        let told: Vec<_> = slipped.iter().map(|it| (it.path.as_str(), it.how, it.names.as_slice())).collect();
+        assert_eq!(told, [("c.yaml", How::Changed, [name("app/c"), name("app/x-c")].as_slice())]);
 
         let now = [file("a.yaml", "2", &["app/a", "app/new"]), file("b.yaml.age", "1", &[])];
         let told = |accepted: &[&str]| {

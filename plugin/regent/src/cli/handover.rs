@@ -41,9 +41,10 @@ pub(crate) struct HandoverArgs {
     /// that is not known. With `--plan` it is told, with `--print-policy` the rights for it are printed. Keep the offline root.
     #[arg(long, help_heading = "Decisions")]
     pub(crate) retire_keys: bool,
-    /// Print what has to be created first in Vault and in the cluster, as commands, and ask nobody.
+    /// Print what has to be created first in Vault and in the cluster, as commands, and create nothing.
     ///
-    /// Policies, roles and rights with the names of this root. `--vault-auth` chooses the login; keys and a store are not needed.
+    /// Policies, roles and rights with the names of this root. `--vault-auth` chooses the login; keys and a store are not needed. A
+    /// cluster is asked for the Kustomizations that `--config` has for the root, and for nothing else.
     #[arg(long, help_heading = "Policy")]
     #[arg(conflicts_with_all = ["plan", "approve", "yes", "adopt", "accept_vault_identity", "token_file", "role"])]
     pub(crate) print_policy: bool,

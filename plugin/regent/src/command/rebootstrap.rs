@@ -125,6 +125,7 @@ impl Seen {
         if !matches!(asked, Err(AuthorityRefusal::NextEpoch { .. })) {
             return Ok(seen);
         }
+        root.knows_its_kustomizations(&connected.witnesses, &seen.evidence).await?;
         seen.vault = ask_vault(root, &seen.evidence, &holder, typed).await?;
         let target = &connected.target;
         seen.deliveries = secrets::deliveries(target).await.map_err(|problem| target.failure(problem))?;

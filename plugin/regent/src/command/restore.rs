@@ -37,6 +37,7 @@ pub(super) fn run(args: &RestoreArgs) -> Result<ExitCode, Failure> {
         let copy = connected.copy(&root.bootstrap).await;
         let asked = Asked { clusters: &connected.uids, copy: copy.as_ref() };
         let permitted = restore::permitted(&root.bootstrap, &place, &evidence, asked, &name).map_err(refused)?;
+        root.knows_its_kustomizations(&connected.witnesses, &evidence).await?;
 
         // Opened, and held back until the decision.
         let ruling = Ruling::unasked();

@@ -7,13 +7,15 @@ use std::time::SystemTime;
 use regent_core::Refusal;
 use regent_core::authority::{Place, Ruling};
 use regent_core::bootstrap::Bootstrap;
-use regent_core::evidence::{AuthorityWitness, Clusters, Evidence, ListedDocument, Reading};
-use regent_core::files::Files;
+use regent_core::evidence::{AuthorityWitness, Clusters, DocumentList, Evidence, ListedDocument, Reading};
+use regent_core::files::{Content, Files};
+use regent_core::flux::observed::Kustomization;
 use regent_core::flux::reach::{self, Reach};
 use regent_core::flux::{patches, reached};
 use regent_core::handover::plan::Plan;
 use regent_core::handover::tree::{Slipped, encrypted_files, slipped_in};
 use regent_core::name::{FilePath, ObjectName};
+use regent_core::remote::{Access as RemoteAccess, Location};
 use regent_core::render::{Door, Request};
 use regent_core::repository::Repository;
 use regent_core::rules::{Delivery, FluxApplication, RegentConfig, Rule};
@@ -21,7 +23,7 @@ use regent_sops::Limits;
 
 use super::render::{bootstrap_path, key_args, place_of};
 use crate::cli::{CommitArgs, KeyArgs, RunArgs, StoreArgs};
-use crate::cluster::{self, Access, Cluster, flux, installation, witness};
+use crate::cluster::{self, Access, Cluster, flux, installation, kustomizations, witness};
 use crate::config;
 use crate::failure::Failure;
 use crate::flux::tree::Tree;
@@ -62,7 +64,10 @@ impl Root {
         if let Store::Folder(_) = store {
             return Err(Failure::Usage(format!("`{command}` is for an authority in a cluster")));
         }
-        let gathered = source::dir::gather(dir, bounds(config.as_ref()))?;
+        let mut gathered = source::dir::gather(dir, bounds(config.as_ref()))?;
+        if let Some(config) = &config {
+            built_on_disk(&mut gathered, dir, config, &store)?;
+        }
         Self::of(gathered, &dir.join(BOOTSTRAP).display().to_string(), None, config, store, keys)
     }
 
@@ -226,6 +231,24 @@ impl Root {
         Ok(repositories.unwrap_or_default())
     }
 
+    /// Refuses a root of which a Kustomization applies documents, where no operator's file says so: under which names they are
+    /// in the cluster is then not known.
+    pub(super) async fn knows_its_kustomizations(&self, cluster: &Cluster, evidence: &Evidence) -> Result<(), Failure> {
+        let DocumentList::Readable(listed) = evidence.documents() else { return Ok(()) };
+        if self.config.as_ref().is_some_and(|config| !delivered_by_flux(config, &self.bootstrap).is_empty()) {
+            return Ok(());
+        }
+        let all = kustomizations::if_served(cluster).await.map_err(|problem| cluster.failure(problem))?;
+        let applies = |one: Kustomization| Some((one.tracks(&listed).into_iter().next()?, one.name));
+        match all.into_iter().flatten().find_map(applies) {
+            None => Ok(()),
+            Some((secret, name)) => Err(Failure::Usage(format!(
+                "Kustomization {name} applies {secret}, and what it makes of the root is not known: name the operator's file \
+                 that has it (`--config`)"
+            ))),
+        }
+    }
+
     /// Its folder in the repository.
     fn folder(&self) -> &str {
         self.gathered.root.as_deref().unwrap_or(".")
@@ -275,6 +298,51 @@ impl Connected {
     }
 }
 
+/// The entries of the operator's file that deliver a root.
+fn delivered_by_flux<'c>(config: &'c RegentConfig, bootstrap: &Bootstrap) -> Vec<&'c FluxApplication> {
+    config.flux.applications.iter().filter(|application| application.authority == bootstrap.name).collect()
+}
+
+/// [`built`] of a folder on disk. Flux applies commits, so the folder has to be as the last one has it.
+pub(super) fn built_on_disk(
+    gathered: &mut Gathered,
+    dir: &Path,
+    config: &RegentConfig,
+    store: &Store,
+) -> Result<(), Failure> {
+    let Some(bootstrap) = bootstrap_of(&gathered.files)? else { return Ok(()) };
+    if delivered_by_flux(config, &bootstrap).is_empty() {
+        return Ok(());
+    }
+    let cannot = |reason: &str| Failure::World {
+        what: "follow the Kustomizations of",
+        name: dir.display().to_string(),
+        reason: reason.to_owned(),
+    };
+    let real = dir.canonicalize().map_err(|error| Failure::io("read", dir, &error))?;
+    let top = source::dir::repository_top(&real).ok_or_else(|| cannot("it is in no Git repository"))?;
+    let place = git::Place { location: Location::Folder(top), access: RemoteAccess::default() };
+    let held = git::Held::open(&place, "HEAD", git::History::None)?;
+    let name = format!("{}@HEAD", place.location);
+    let committed = git::gather_from(&held, &name, gathered.root.as_deref().unwrap_or("."), bounds(Some(config)))?;
+    if !is_same(&gathered.files, &committed.files) {
+        return Err(cannot("it has changes that are not committed, and Flux applies commits"));
+    }
+    built(gathered, config, store, &held)
+}
+
+/// Whether two folders hold the same, as far as it is read.
+fn is_same(one: &Files, other: &Files) -> bool {
+    let read = |files: &Files| -> BTreeMap<FilePath, Vec<u8>> {
+        let bytes = |(path, content): (&FilePath, &Content)| match content {
+            Content::Bytes(bytes) => Some((path.clone(), bytes.clone())),
+            Content::TooLarge { .. } | Content::BadLink | Content::Special | Content::NotRead => None,
+        };
+        files.iter().filter_map(bytes).collect()
+    };
+    read(one) == read(other)
+}
+
 /// Has the Kustomizations of the operator's file decide what becomes of a root that Flux delivers: as they are in the cluster now,
 /// with the repository as that commit has it.
 pub(super) fn built(
@@ -284,8 +352,7 @@ pub(super) fn built(
     held: &git::Held,
 ) -> Result<(), Failure> {
     let Some(bootstrap) = bootstrap_of(&gathered.files)? else { return Ok(()) };
-    let is_its = |application: &&FluxApplication| application.authority == bootstrap.name;
-    let applications: Vec<&FluxApplication> = config.flux.applications.iter().filter(is_its).collect();
+    let applications = delivered_by_flux(config, &bootstrap);
     let names: Vec<&ObjectName> = applications.iter().map(|application| &application.kustomization).collect();
     let (Store::Cluster(access), false) = (store, names.is_empty()) else { return Ok(()) };
     // Whoever calls may be in a runtime of its own.

@@ -7,6 +7,7 @@ mod report;
 
 pub(super) use self::report::secret_name;
 use super::render::place_of;
+use super::root::built_on_disk;
 use crate::cli::{ReportOutputArg, StatusArgs};
 use crate::failure::{Exit, Failure, one_line};
 use crate::source::bootstrap_of;
@@ -29,10 +30,14 @@ use std::process::ExitCode;
 
 pub(super) fn run(args: &StatusArgs) -> Result<ExitCode, Failure> {
     let limits = Limits::default();
-    let gathered = source::dir::gather(&args.dir, Bounds::of(&ConfigLimits::default()))?;
+    let mut gathered = source::dir::gather(&args.dir, Bounds::of(&ConfigLimits::default()))?;
     let bootstrap = bootstrap_of(&gathered.files)?;
     let config = args.store.config.as_deref().map(config::load).transpose()?;
     let store = config::store(&args.store, config.as_ref());
+    let not_followed = match (&config, &store) {
+        (Some(config), Some(store)) => built_on_disk(&mut gathered, &args.dir, config, store).err(),
+        (Some(_), None) | (None, _) => None,
+    };
     let identities = keys::load(&args.keys)?;
     let (files, problems) = survey(&gathered.files, bootstrap.as_ref(), &identities.keyring, &limits);
     let asked = match (&store, &bootstrap) {
@@ -58,7 +63,11 @@ pub(super) fn run(args: &StatusArgs) -> Result<ExitCode, Failure> {
         authority,
         cluster,
         rows: files.iter().flat_map(rows).collect(),
-        problems: problems.iter().map(ToString::to_string).collect(),
+        problems: not_followed
+            .iter()
+            .map(ToString::to_string)
+            .chain(problems.iter().map(ToString::to_string))
+            .collect(),
         identities: identities.keyring.describe(),
         set_aside: identities.set_aside().to_vec(),
     };

@@ -109,7 +109,7 @@ async fn not_locked_out(
     let default = default.unwrap_or_else(|problem| {
         output::note(format_args!(
             "whether kustomize-controller has `--default-service-account` is not known: {problem}; where it has, the lock has \
-             to name that account for {}",
+             to name that account for {} (`regent init --complete` gives the right to look)",
             names_none.join(", ")
         ));
         None

@@ -372,7 +372,7 @@ impl Needed {
             (format!("-namespace={} ", place.namespace), format!(", namespace {}", place.namespace))
         };
         let mut text = format!(
-            "# What a handover of `{name}` needs before it is run. Nothing was created, and nobody was asked.\n#\n# --- Vault \
+            "# What a handover of `{name}` needs before it is run. Nothing was created.\n#\n# --- Vault \
              {}{at}\n#\n# For its administrator. Where there is only HashiCorp's CLI, begin with: bao() {{ vault \"$@\"; }}\n",
             place.address
         );

@@ -159,8 +159,11 @@ impl Ahead {
         let (authority, loaded, witnesses) = (authority.clone(), Arc::clone(loaded), Arc::clone(witnesses));
         tokio::spawn(async move {
             let moves = witnesses.moves();
-            let observed = Arc::new(witnesses.read(loaded.store(), &authority, None).await);
-            *self.state() = State { is_busy: false, last: Some(Whole { generation, moves, observed }) };
+            // A task of its own: were it to panic, nothing would be read ahead any more.
+            let read = async move { witnesses.read(loaded.store(), &authority, None).await };
+            let observed = tokio::spawn(read).await.ok().map(Arc::new);
+            let last = observed.map(|observed| Whole { generation, moves, observed });
+            *self.state() = State { is_busy: false, last };
         });
     }
 
