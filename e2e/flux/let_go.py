@@ -16,11 +16,11 @@ from stage import PATIENCE, leaks
 ACCOUNT = "regent-system", "regent-handover-prod"
 
 
-def begin(stage, **kwargs):
-    """Git rules and everything is applied; gives who hands over."""
+def begin(stage, says="", **kwargs):
+    """Git rules and everything is applied; gives who hands over. `says` is more of regent.yaml."""
     bao = Bao(stage)
     proxy = Proxy(bao)
-    files = {"regent.yaml": regent_yaml(proxy.address), **kwargs.pop("files", {})}
+    files = {"regent.yaml": regent_yaml(proxy.address, says), **kwargs.pop("files", {})}
     it = bootstrapped.begin(stage, files=files, **kwargs)
     it.applied(it.first)
     return Handing(it, bao, proxy)

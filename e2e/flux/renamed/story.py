@@ -1,6 +1,7 @@
 """A base below an overlay, both with a `namePrefix`: regent has each document and each generated Secret under the name that the build gives
 it, in the cluster, in Vault and in what it says, as Flux' own decryption of the same commit has them. After the handover nothing of them
-changes, a build that names them otherwise is refused, and what `regent retire` prints leads back to the plain repository."""
+changes, a permanent one comes back under its name, a build that names them otherwise is refused, and what `regent retire` prints leads back
+to the plain repository."""
 
 import base64
 import json
@@ -18,7 +19,7 @@ def overlay(prefix):
 
 
 def story(stage):
-    handing = let_go.begin(stage, files={
+    handing = let_go.begin(stage, says="secrets: {permanent: [{name: prod/blue-base-api}]}\n", files={
         "kustomization.yaml": overlay("blue-"), "base/kustomization.yaml": json.dumps(BASE), "base/gen.env": env(stage, 1),
         "base/api.yaml": Sealed(secret("api", value(2), "elsewhere")), "base/web.yaml": deployment()})
     it = handing.it
@@ -41,6 +42,9 @@ def story(stage):
     for each in live[:-1]:
         name = each["metadata"]["name"]
         assert handing.bao.fields(f"bootstrap/prod/prod/{name}") == plain(each), name
+
+    reads_the_folder(handing, names)
+    live[1] = comes_back(handing, live[1])
 
     # Other values of Git do not come, and neither does another name: what it would stand for was never handed over.
     it.applied(it.commit({"base/gen.env": env(stage, 3), "base/api.yaml": Sealed(secret("api", value(4), "elsewhere"))}))
@@ -94,6 +98,42 @@ def goes_back(handing, generated):
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings", "namespace": "prod"}, "data": {"back": "yes"}})}))
 
 
+def reads_the_folder(handing, names):
+    """What reads a folder follows the Kustomization too; without the operator's file it says that it cannot."""
+    said = by_hand(handing, "status", "--config", admin(handing))
+    assert all(name in said.stdout for name in names[:2]) and "not-listed" not in said.stdout, said
+    settings = handing.stage.repo.folder / "clusters/prod/settings.yaml"
+    committed = settings.read_text()
+    settings.write_text(committed + "\n")
+    said = by_hand(handing, "status", "--config", admin(handing))
+    assert "changes that are not committed" in said.stdout, said
+    settings.write_text(committed)
+
+
+def comes_back(handing, lost):
+    """A permanent Secret that somebody deleted; gives the live one."""
+    it, name = handing.it, lost["metadata"]["name"]
+    it.cluster.delete("Secret", name, "prod").ok()
+    key = ["-i", handing.stage.key.file, "--vault-token-file", handing.bao.token_file()]
+    said = by_hand(handing, "restore", *key, "--kubeconfig", it.cluster.kubeconfig(), of=f"prod/{name}")
+    assert said.returncode == 2 and "Kustomization prod/prod applies prod/blue-" in said.stderr and "`--config`" in said.stderr, said
+    assert it.live(name) is None
+    said = by_hand(handing, "restore", *key, "--config", admin(handing), of=f"prod/{name}")
+    assert said.returncode == 0, said
+    assert plain(it.live(name)) == plain(lost)
+    it.app.reconcile()
+    return it.live(name)
+
+
+def by_hand(handing, command, *words, of=None):
+    """A command for the folder of the root, as an administrator types it."""
+    env = {**handing.stage.house.env, "VAULT_CACERT": str(handing.bao.ca)}
+    words = [handing.stage.house.regent, command, *([of] if of else []), handing.stage.repo.folder / "clusters/prod", *words]
+    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, env=env)
+    assert not leaks((done.stdout + done.stderr).encode())
+    return done
+
+
 def types(repository, commands):
     for command in commands:
         subprocess.run(["sh", "-ec", command], cwd=repository, check=True, stdout=subprocess.DEVNULL)
@@ -101,16 +141,21 @@ def types(repository, commands):
 
 def told(handing, name):
     """What an administrator is told of a step."""
-    it, stage = handing.it, handing.stage
-    config = json.loads(it.regent.config.read_text())
-    config["store"]["kubeconfig"] = str(it.cluster.kubeconfig())
-    file = stage.folder / "admin.yaml"
-    file.write_text(json.dumps(config))
+    stage, file = handing.stage, admin(handing)
     words = ["retire", "--repo", stage.repo.folder, "--revision", "main", "--path", "clusters/prod", "--config", file, "-o", "json"]
     done = subprocess.run([stage.house.regent, *map(str, words)], capture_output=True, env=stage.house.env)
     assert not leaks(done.stdout + done.stderr)
     step, = (each for each in json.loads(done.stdout)["steps"] if each["step"] == name)
     return step
+
+
+def admin(handing):
+    """The operator's file, for an administrator."""
+    config = json.loads(handing.it.regent.config.read_text())
+    config["store"]["kubeconfig"] = str(handing.it.cluster.kubeconfig())
+    file = handing.stage.folder / "admin.yaml"
+    file.write_text(json.dumps(config))
+    return file
 
 
 def deployment():

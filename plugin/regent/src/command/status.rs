@@ -40,6 +40,11 @@ pub(super) fn run(args: &StatusArgs) -> Result<ExitCode, Failure> {
     };
     let identities = keys::load(&args.keys)?;
     let (files, problems) = survey(&gathered.files, bootstrap.as_ref(), &identities.keyring, &limits);
+    // Where a build was not followed, what the files say for themselves is beside the point.
+    let problems: Vec<String> = match not_followed {
+        Some(failure) => vec![failure.to_string()],
+        None => problems.iter().map(ToString::to_string).collect(),
+    };
     let asked = match (&store, &bootstrap) {
         (Some(Store::Cluster(access)), Some(bootstrap)) => {
             let facts = cluster::gather(args, access, config.as_ref(), bootstrap, &files)?;
@@ -63,11 +68,7 @@ pub(super) fn run(args: &StatusArgs) -> Result<ExitCode, Failure> {
         authority,
         cluster,
         rows: files.iter().flat_map(rows).collect(),
-        problems: not_followed
-            .iter()
-            .map(ToString::to_string)
-            .chain(problems.iter().map(ToString::to_string))
-            .collect(),
+        problems,
         identities: identities.keyring.describe(),
         set_aside: identities.set_aside().to_vec(),
     };

@@ -10,7 +10,6 @@ use regent_core::evidence::{
     AuthorityWitness, Clusters, DocumentList, HandoverWitness, Holder, Holds, ListedClass, ListedDocument, Mirror,
     Reading, WitnessedVault,
 };
-use regent_core::files::FilesError;
 use regent_core::live::{self, Answer, Guard, LiveSecret, Next, Ruler, Standing, Tracking};
 use regent_core::name::{AuthorityName, Namespace, SecretName};
 use regent_core::phase::{Live, Phase};
@@ -105,7 +104,7 @@ impl Report {
         root_here: Option<String>,
         (phase, ruled): (Option<Phase>, Ruled),
         files: &[SurveyedFile],
-        problems: &[FilesError],
+        problems: &[String],
     ) -> Self {
         let holder = facts.evidence.holder();
         let vault_here = bootstrap.vault.as_ref().map(|vault| WitnessedVault {
@@ -980,7 +979,7 @@ fn hides_names(file: &SurveyedFile) -> bool {
 }
 
 /// What the folder itself has wrong: each Application that covers it renders nothing.
-fn about_documents(files: &[SurveyedFile], problems: &[FilesError]) -> Vec<Warning> {
+fn about_documents(files: &[SurveyedFile], problems: &[String]) -> Vec<Warning> {
     let mut refused: Vec<(String, String)> = Vec::new();
     for file in files {
         match &file.documents {
@@ -992,7 +991,7 @@ fn about_documents(files: &[SurveyedFile], problems: &[FilesError]) -> Vec<Warni
         }
     }
     let said = refused.iter().map(|(file, problem)| format!("{file} ({problem})"));
-    let said: Vec<String> = said.chain(problems.iter().map(ToString::to_string)).collect();
+    let said: Vec<String> = said.chain(problems.iter().cloned()).collect();
     if said.is_empty() {
         return Vec::new();
     }

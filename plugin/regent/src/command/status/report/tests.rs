@@ -141,6 +141,7 @@ fn report_of(facts: Facts, with_mistake: bool) -> Report {
     let bootstrap = bootstrap_of(&gathered.files).unwrap().unwrap();
     let (files, problems) = survey(&gathered.files, Some(&bootstrap), &Keyring::default(), &Limits::default());
     let authority = Authority::of(&gathered, Some(bootstrap.clone()), None, (Some(&facts.evidence), live_of(&facts)));
+    let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
     Report::of(facts, &bootstrap, gathered.root, (authority.phase, authority.ruled), &files, &problems)
 }
 
