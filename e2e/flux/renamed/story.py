@@ -5,6 +5,7 @@ to the plain repository."""
 
 import base64
 import json
+import re
 import subprocess
 
 import let_go
@@ -54,6 +55,7 @@ def story(stage):
     assert it.artifact() == stubs
     it.applied(it.commit({"kustomization.yaml": overlay("blue-")}))
     it.flux.unchanged(*live)
+    delivers(handing, generated)
     goes_back(handing, generated)
     it.flux.unchanged(*live)
     assert it.app.inventory() == inventory and refers(it.flux.live("blue-base-web", "prod", "Deployment")) == refers(live[-1])
@@ -76,6 +78,28 @@ def stock(it):
 def secrets(it, namespace, app):
     names = [entry.split("_")[1] for entry in app.inventory() if entry.endswith("__Secret")]
     return {name: plain(it.flux.live(name, namespace)) for name in names}
+
+
+def delivers(handing, generated):
+    """What an operator would deliver it by is printed as it has to stand beside its document: the build gives it the rest of its name."""
+    repository = handing.stage.repo
+    repository.git("checkout", "-q", "-b", "delivered")
+    file = repository.folder / "clusters/prod/regent.yaml"
+    after = "after: {emit: externalSecret, store: {name: vault, kind: SecretStore}}"
+    file.write_text(file.read_text().replace("after: { emit: stub }", after))
+    repository.git("commit", "-qam", "an operator delivers")
+    words = ["retire", "--repo", repository.folder, "--path", "clusters/prod", "--config", admin(handing), "--revision"]
+    run = lambda *more: subprocess.run(  # noqa: E731
+        [handing.stage.house.regent, *map(str, [*words, *more])], capture_output=True, text=True, env=handing.stage.house.env)
+    done = run("delivered", "--manifests")
+    repository.git("checkout", "-q", "main")
+    assert done.returncode == 0 and not leaks((done.stdout + done.stderr).encode()), done
+    of = [re.findall(r'^ +name: "(\S+)"$', part, re.M) for part in done.stdout.split("---\n") if part]
+    # Its own, the store's, the Secret's.
+    named = sorted((name, becomes) for name, _, becomes in of)
+    own = generated.removeprefix("blue-base-")
+    assert named == [("db", "blue-db"), (own, generated)], (named, done.stdout)
+    assert "clusters/prod/db.yaml" in done.stderr and "below the stub" in done.stderr, done.stderr
 
 
 def goes_back(handing, generated):

@@ -201,6 +201,12 @@ impl Files {
         self.built.iter().flat_map(|built| &built.generators).find(|generator| generator.document() == document)
     }
 
+    /// What a build makes of the names in a document's file; `None` where no build decides.
+    pub(crate) fn place(&self, document: &FilePath) -> Option<&Place> {
+        let of_file = self.built.as_ref().and_then(|built| built.files.get(document));
+        of_file.or_else(|| self.generator(document).map(Generator::place))
+    }
+
     /// Adds a file. `false`, and nothing changes, where there is one of this name already: a damaged Git tree
     /// can name one twice, and neither may vanish.
     #[must_use]

@@ -249,6 +249,17 @@ fn stubs<'a>(request: &Request<'_>, inputs: &[Input<'a>]) -> Result<Vec<Made<'a>
     Ok(files)
 }
 
+/// What delivers a Secret, as it has to stand in Git beside the document: a build makes its name of that one.
+///
+/// # Errors
+/// [`DocumentProblem::NotListed`] for an object that the build makes of none.
+pub fn beside_its_document(files: &Files, manifest: Manifest) -> Result<Manifest, Refusal> {
+    match files.place(manifest.file()).cloned() {
+        Some(place) => named_by_build(manifest, &place),
+        None => Ok(manifest),
+    }
+}
+
 /// The same object, under the name that the build turns into its own where it is one of regent's: what stands in Git has
 /// such a name.
 fn named_by_build(manifest: Manifest, place: &Place) -> Result<Manifest, Refusal> {

@@ -20,16 +20,17 @@ use regent_core::authority;
 use regent_core::bootstrap::After;
 use regent_core::emit::{Content, Encoding};
 use regent_core::evidence::{DocumentList, Evidence, ListedClass, ListedDocument, Reading};
+use regent_core::flux::artifact;
 use regent_core::name::{FilePath, HandoverId};
 use regent_core::render::{self, Door, Request};
 use regent_core::retire::{self, May, RetireRefusal, Seen, Step, order};
-use regent_core::rules::ArgoCd;
+use regent_core::rules::{ArgoCd, RegentConfig};
 use regent_sops::Keyring;
 
 use self::report::Report;
 use self::tree::Tree;
 use super::render::place_of;
-use super::root::{Connected, quoted, store_of};
+use super::root::{Connected, delivered_by_flux, quoted, store_of};
 use crate::cli::RetireArgs;
 use crate::cluster::installation::{InForce, schema};
 use crate::cluster::{block_on, witness};
@@ -41,15 +42,12 @@ use crate::witnesses::Store;
 pub(super) fn run(args: &RetireArgs) -> Result<ExitCode, Failure> {
     let config = args.store.config.as_deref().map(config::load).transpose()?;
     let store = store_of("regent retire", "`--context NAME` or `--config FILE`", &args.store, config.as_ref())?;
-    let access = match store {
-        Store::Cluster(access) => access,
-        Store::Folder(_) => {
-            return Err(Failure::Usage("`regent retire` is for an authority in a cluster".to_owned()));
-        }
+    let Store::Cluster(access) = &store else {
+        return Err(Failure::Usage("`regent retire` is for an authority in a cluster".to_owned()));
     };
-    let tree = Tree::at(&args.commit, config.as_ref())?;
+    let tree = Tree::at(&args.commit, config.as_ref(), &store)?;
     block_on(async {
-        let connected = Connected::to(&access, args.target_context.as_ref()).await?;
+        let connected = Connected::to(access, args.target_context.as_ref()).await?;
         let bootstrap = &tree.bootstrap;
         let mut evidence = witness::read(&connected.witnesses, &bootstrap.name, &[bootstrap.epoch]).await;
         // Without the CRD there certainly is no Authority.
@@ -59,7 +57,7 @@ pub(super) fn run(args: &RetireArgs) -> Result<ExitCode, Failure> {
         let closed = bootstrap.closed.as_ref().filter(|_| bootstrap.closed_counts());
         let may = retire::may(&evidence, closed).map_err(refused)?;
         if args.manifests {
-            return manifests(&tree, &evidence);
+            return manifests(&tree, &evidence, config.as_ref());
         }
         let argocd = config.as_ref().map(|config| config.argocd.clone()).unwrap_or_default();
         let run = Run { args, tree: &tree, connected: &connected, evidence: &evidence, may: &may, argocd };
@@ -101,7 +99,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    async fn look(&self, config: Option<&regent_core::rules::RegentConfig>) -> Result<Report, Failure> {
+    async fn look(&self, config: Option<&RegentConfig>) -> Result<Report, Failure> {
         let listed = self.listed().await;
         let mut told = BTreeMap::from([(Step::Closed, self.closed())]);
         told.extend(self.of_argocd(config, &listed).await?);
@@ -185,7 +183,11 @@ impl Run<'_> {
 }
 
 /// What a front door renders beside stubs, without the stubs.
-fn manifests(tree: &Tree, evidence: &Evidence) -> Result<ExitCode, Failure> {
+fn manifests(tree: &Tree, evidence: &Evidence, config: Option<&RegentConfig>) -> Result<ExitCode, Failure> {
+    if let Some(reason) = tree.not_followed.clone() {
+        return Err(Failure::World { what: "follow the Kustomizations of", name: tree.gathered.label.clone(), reason });
+    }
+    let is_flux = config.is_some_and(|config| !delivered_by_flux(config, &tree.bootstrap).is_empty());
     let (holder, place) = (evidence.holder(), place_of(&tree.gathered, Some(evidence)));
     let ruling = authority::rule(&tree.bootstrap, &place, &holder, evidence.documents_of(&holder));
     let ruling = ruling.map_err(Refusal::from)?.settled_by(evidence);
@@ -198,10 +200,19 @@ fn manifests(tree: &Tree, evidence: &Evidence) -> Result<ExitCode, Failure> {
         keys: (&none).into(),
         namespaces: &["*".to_owned()],
         limits: &tree.limits,
-        door: Door::ArgoCd,
+        door: if is_flux { Door::Flux } else { Door::ArgoCd },
     })?;
-    let delivering = rendered.iter().filter(|manifest| manifest.content() == Content::Delivery);
-    let parts: Vec<_> = delivering.map(|manifest| manifest.preview(Encoding::Yaml)).collect::<Result<_, _>>()?;
+    let delivering = rendered.into_iter().filter(|manifest| manifest.content() == Content::Delivery);
+    let (mut parts, mut beside) = (Vec::new(), Vec::new());
+    for manifest in delivering {
+        beside.push(format!("{} in {}", manifest.identity(), tree.path_of(manifest.file().as_str())));
+        let manifest = artifact::beside_its_document(&tree.gathered.files, manifest)?;
+        parts.push(manifest.preview(Encoding::Yaml)?);
+    }
+    if is_flux && !beside.is_empty() {
+        // A kustomization renames what it lists.
+        output::note(format_args!("commit each beside its document, below the stub: {}", beside.join(", ")));
+    }
     if parts.is_empty() {
         output::note(match tree.bootstrap.after {
             Some(After::Stub) | None => {

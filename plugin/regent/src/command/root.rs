@@ -299,7 +299,7 @@ impl Connected {
 }
 
 /// The entries of the operator's file that deliver a root.
-fn delivered_by_flux<'c>(config: &'c RegentConfig, bootstrap: &Bootstrap) -> Vec<&'c FluxApplication> {
+pub(super) fn delivered_by_flux<'c>(config: &'c RegentConfig, bootstrap: &Bootstrap) -> Vec<&'c FluxApplication> {
     config.flux.applications.iter().filter(|application| application.authority == bootstrap.name).collect()
 }
 

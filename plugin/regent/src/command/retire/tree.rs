@@ -12,12 +12,14 @@ use regent_core::rules::RegentConfig;
 use regent_core::survey::{Sealing, SurveyedFile, survey};
 use regent_sops::{Keyring, Limits};
 
+use super::super::root::built;
 use super::super::status::secret_name;
 use crate::cli::CommitArgs;
 use crate::failure::Failure;
 use crate::flux::tree::Tree as FluxTree;
 use crate::source::tar::UploadLimits;
 use crate::source::{BOOTSTRAP, Bounds, Gathered, bootstrap_of, git};
+use crate::witnesses::Store;
 
 /// A root at one commit. Nothing of it is opened.
 pub(super) struct Tree {
@@ -28,6 +30,8 @@ pub(super) struct Tree {
     pub(super) limits: Limits,
     pub(super) gathered: Gathered,
     pub(super) bootstrap: Bootstrap,
+    /// Why the Kustomizations that deliver it were not followed, where there are some.
+    pub(super) not_followed: Option<String>,
 }
 
 /// What lies in a folder of the commit.
@@ -63,20 +67,23 @@ impl SealedFile {
 }
 
 impl Tree {
-    pub(super) fn at(args: &CommitArgs, config: Option<&RegentConfig>) -> Result<Self, Failure> {
+    pub(super) fn at(args: &CommitArgs, config: Option<&RegentConfig>, store: &Store) -> Result<Self, Failure> {
         let limits = config.map(|config| config.limits).unwrap_or_default();
         let (bounds, upload) = (Bounds::of(&limits), UploadLimits::of(&limits));
         let place = git::Place::typed(&args.repo, &args.git)?;
         let held = git::Held::open(&place, &args.revision, git::History::None)?;
         let name = format!("{}@{}", place.location, args.revision);
-        let gathered = git::gather_from(&held, &name, &args.path, bounds)?;
+        let mut gathered = git::gather_from(&held, &name, &args.path, bounds)?;
+        // One that is gone already leaves the folder to speak for itself.
+        let not_followed = config.and_then(|config| built(&mut gathered, config, store, &held).err());
+        let not_followed = not_followed.map(|failure| failure.to_string());
         let bootstrap = bootstrap_of(&gathered.files)?.ok_or_else(|| Failure::World {
             what: "read",
             name: format!("{}/{BOOTSTRAP}", gathered.label),
             reason: "it does not exist".to_owned(),
         })?;
         let limits = Limits { document: limits.document, ..Limits::default() };
-        Ok(Self { held, name, bounds, upload, limits, gathered, bootstrap })
+        Ok(Self { held, name, bounds, upload, limits, gathered, bootstrap, not_followed })
     }
 
     /// The whole repository at the commit, as Flux has it.
@@ -124,9 +131,12 @@ impl Tree {
         if git::folder_id(&self.held, path).map_err(told)?.is_none() {
             return Ok(None);
         }
-        let gathered = git::gather_from(&self.held, &self.name, path, self.bounds).map_err(told)?;
+        let read = git::gather_from(&self.held, &self.name, path, self.bounds).map_err(told)?;
+        let is_root = read.root == self.gathered.root;
+        // A build may say what becomes of the root's files.
+        let gathered = if is_root { &self.gathered } else { &read };
         let folder = gathered.root.clone().unwrap_or_else(|| ".".to_owned());
-        let bootstrap = (gathered.root == self.gathered.root).then_some(&self.bootstrap);
+        let bootstrap = is_root.then_some(&self.bootstrap);
         let (files, problems) = survey(&gathered.files, bootstrap, &Keyring::default(), &self.limits);
         if let Some(problem) = problems.into_iter().next() {
             return Err(problem.to_string());
