@@ -609,6 +609,7 @@ fn of_document(file: &FilePath, problem: &Problem) -> Finding {
         DocumentProblem::Input { file, problem } => {
             return of_document(file, &Problem { line: *at, problem: (**problem).clone() });
         }
+        DocumentProblem::SeveralPlaces => (Rule::TwoObjects, "give each of them a file of its own"),
         DocumentProblem::NameTaken => (Rule::TwoObjects, "give one of the two files another name"),
         DocumentProblem::NotListed | DocumentProblem::IdentityEncrypted => {
             (Rule::DoesNotOpen, "hand it over with `regent import`")

@@ -118,6 +118,7 @@ impl Problem {
             | DocumentProblem::TwoObjects { .. }
             | DocumentProblem::NotListed
             | DocumentProblem::NameTaken
+            | DocumentProblem::SeveralPlaces
             | DocumentProblem::OutsideRoot
             | DocumentProblem::AppliedTwice { .. }
             | DocumentProblem::NotApplied

@@ -143,6 +143,9 @@ pub enum DocumentProblem {
         /// What is wrong in it.
         problem: Box<DocumentProblem>,
     },
+    /// A Secret in clear text of which a build makes several: each has another name, and rules of its own.
+    #[error("it holds a Secret in clear text, and the build makes several of it")]
+    SeveralPlaces,
     /// A file that is encrypted as a whole would have the name of another one.
     #[error("decrypted it would have the name of another file beside it")]
     NameTaken,

@@ -707,3 +707,23 @@ fn a_file_that_a_build_names_otherwise_is_judged_again() {
         assert!(!is_same(&artifact(&other, &again.known)), "{text}");
     }
 }
+
+#[test]
+fn a_secret_in_clear_text_is_one_object_or_refused() {
+    let tree = |object: &str, places: [&str; 2]| {
+        let [one, other] = places.map(|place| format!("{place}\nresources: [../base]\n"));
+        Tree { overrides: Overrides::default(), path: String::new(), ..Tree::first() }
+            .with("kustomization.yaml", "namespace: app\nresources: [one, other]\n")
+            .with("one/kustomization.yaml", one)
+            .with("other/kustomization.yaml", other)
+            .with("base/kustomization.yaml", "resources: [clear.yaml]\n")
+            .with("base/clear.yaml", object)
+    };
+    let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: clear}\nstringData: {a: b}\n";
+    let several = ["namePrefix: a-", "namePrefix: b-"];
+    let refused = tree(secret, several).built().err();
+    let problem = DocumentProblem::SeveralPlaces;
+    assert_eq!(refused, Some(Refusal::Document { file: path("base/clear.yaml"), problem }));
+    let others = secret.replace("Secret", "ConfigMap").replace("stringData", "data");
+    assert!(tree(&others, several).built().is_ok());
+}

@@ -627,6 +627,8 @@ fn way_out_of_flux(problem: &DocumentProblem) -> Option<&'static str> {
         Some(way_out_of_generator(problem))
     } else if let DocumentProblem::AppliedTwice { .. } = problem {
         Some("let one of them apply it")
+    } else if let DocumentProblem::SeveralPlaces = problem {
+        Some("give each of them a file of its own")
     } else if let DocumentProblem::NotApplied = problem {
         Some("list it in a kustomization, in `flux.applications`' Kustomizations, or in `secrets.exclude`")
     } else if let DocumentProblem::OutsideRoot = problem {
@@ -882,6 +884,7 @@ fn of_document(problem: &DocumentProblem) -> (Code, Exit) {
         DocumentProblem::OutsideRoot
         | DocumentProblem::AppliedTwice { .. }
         | DocumentProblem::NotApplied
+        | DocumentProblem::SeveralPlaces
         | DocumentProblem::NotHandedOver { .. }
         | DocumentProblem::Generator(_) => (Code::Files, Exit::Refused),
         DocumentProblem::Input { problem, .. } => of_document(problem),

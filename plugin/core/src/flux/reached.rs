@@ -5,15 +5,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use regent_sops::Limits;
+use regent_sops::{Document, Format, Limits};
 
 use crate::bootstrap::Bootstrap;
 use crate::files::{self, Built, Content, Files};
 use crate::flux::artifact;
 use crate::flux::generator::Generator;
-use crate::flux::reach::{Reach, Use};
+use crate::flux::reach::{self, Reach, Use};
 use crate::kustomization;
 use crate::name::{FilePath, ObjectName};
+use crate::object::{self, Object, View};
 use crate::refusal::{DocumentProblem, GeneratorProblem, Refusal};
 
 /// A repository, and the root in it.
@@ -61,7 +62,7 @@ pub fn listing(reach: &Reach, place: Place<'_>) -> Result<Built, Refusal> {
         let Some(path) = inside(root, file) else { continue };
         for used in uses {
             match used {
-                Use::Resource { place, .. } => drop(listed.insert(path.clone(), place.clone())),
+                Use::Resource { place: made, .. } => add(&mut listed, &path, made, place)?,
                 Use::Kustomization | Use::GeneratorInput { .. } | Use::Patch { .. } | Use::Other { .. } => {}
             }
         }
@@ -93,7 +94,9 @@ pub fn listing_of_all<'k>(
             encrypted.insert(file, kustomization);
         }
         // What is in clear text may be applied as often as one likes.
-        all.files.extend(built.files);
+        for (path, made) in built.files {
+            add(&mut all.files, &path, &made, place)?;
+        }
         all.generators.extend(built.generators);
     }
     let passed_over =
@@ -105,6 +108,38 @@ pub fn listing_of_all<'k>(
         }
     }
     Ok(all)
+}
+
+/// Adds what a build makes of a file. Of one that it makes several of the last counts, which must not be how a Secret is judged.
+fn add(
+    files: &mut BTreeMap<FilePath, reach::Place>,
+    path: &FilePath,
+    made: &reach::Place,
+    place: Place<'_>,
+) -> Result<(), Refusal> {
+    let before = files.insert(path.clone(), made.clone());
+    if before.is_some_and(|before| before != *made) && holds_secret(path, place) {
+        return Err(Refusal::Document { file: path.clone(), problem: DocumentProblem::SeveralPlaces });
+    }
+    Ok(())
+}
+
+/// Whether a file of the root holds a Secret, or may.
+fn holds_secret(path: &FilePath, Place { repository, root, limits }: Place<'_>) -> bool {
+    let in_repository = match root {
+        Some(root) => FilePath::parse(&format!("{root}/{path}")).ok(),
+        None => Some(path.clone()),
+    };
+    let Some(Content::Bytes(bytes)) = in_repository.and_then(|path| repository.get(&path)) else { return true };
+    let format = match Format::of_name(path.file_name()) {
+        Format::Json => Format::Json,
+        Format::Yaml | Format::Dotenv | Format::Ini | Format::Binary => Format::Yaml,
+    };
+    let Ok(Document::Clear(tree)) = Document::parse(bytes, format, limits) else { return true };
+    object::objects(&tree.documents, View::Clear).iter().any(|object| match object.as_ref().map(Object::meta) {
+        Ok(Ok(meta)) => meta.is_some_and(|meta| meta.is_secret()),
+        Ok(Err(_)) | Err(_) => false,
+    })
 }
 
 /// A path of the repository as the root has it; `None` outside.
