@@ -341,14 +341,13 @@ async fn reads_within_a_moment(stage: &Stage, number: usize) -> bool {
 /// How often the first epoch's witness was asked for, once nothing is being read.
 async fn quiet(stage: &Stage) -> usize {
     let counted = || (stage.api.handovers.load(Ordering::SeqCst), stage.api.reads.load(Ordering::SeqCst));
-    let mut before = counted();
-    loop {
+    let (mut before, mut same) = (counted(), 0);
+    while same < 3 {
         tokio::time::sleep(Duration::from_millis(30)).await;
         let now = counted();
-        if std::mem::replace(&mut before, now) == now {
-            return now.0;
-        }
+        same = if std::mem::replace(&mut before, now) == now { same + 1 } else { 0 };
     }
+    before.0
 }
 
 async fn within_a_moment(holds: impl Fn() -> bool) -> bool {
