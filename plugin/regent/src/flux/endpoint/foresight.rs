@@ -27,7 +27,7 @@ use crate::witnesses::{Observed, Witnesses};
 pub(super) const EARLIER: Duration = Duration::from_millis(20);
 
 /// What is older when a connection begins will probably be too old for its request.
-const LIKELY: Duration = Duration::from_millis(15);
+const LIKELY: Duration = Duration::from_millis(17);
 
 /// How old a whole reading gets before whoever was given a data key has the next one begun.
 const RENEWED: Duration = Duration::from_millis(10);
