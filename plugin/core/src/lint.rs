@@ -7,9 +7,11 @@
 use crate::bootstrap::{Bootstrap, BootstrapError};
 use crate::evidence::{DocumentList, ListedDocument};
 use crate::files::{self, FileProblem, Files, FilesError, Form, Input};
+use crate::flux::reach::Site;
+use crate::flux::reached::{self, Reason, Refused};
 use crate::guard;
 use crate::kustomization;
-use crate::name::FilePath;
+use crate::name::{FilePath, SecretName};
 use crate::object::{Meta, Object, Problem, View, objects};
 use crate::refusal::DocumentProblem;
 use crate::render::{self, Class, List, Scope};
@@ -39,14 +41,37 @@ pub struct Finding {
     pub rule: Rule,
     /// How bad that is.
     pub severity: Severity,
-    /// The file; `None` where `regent.yaml` as a whole is meant.
-    pub file: Option<FilePath>,
+    /// Where it is.
+    pub spot: Spot,
     /// The line, where it is known.
     pub line: Option<u32>,
     /// What is wrong; names and rules, never values.
     pub message: String,
     /// What a person can do.
     pub way_out: String,
+}
+
+/// Where a finding is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Spot {
+    /// `regent.yaml` as a whole.
+    Root,
+    /// A file of the root, relative to it.
+    File(FilePath),
+    /// A file of the repository that lies outside the root.
+    Outside(FilePath),
+    /// A field of a Flux Kustomization, which is told by name.
+    Kustomization(String),
+}
+
+impl Spot {
+    /// The file, as far as Git has one.
+    pub fn file(&self) -> Option<&FilePath> {
+        match self {
+            Self::File(file) | Self::Outside(file) => Some(file),
+            Self::Root | Self::Kustomization(_) => None,
+        }
+    }
 }
 
 /// How bad a finding is.
@@ -105,7 +130,7 @@ rules! {
     BootstrapInvalid "bootstrap-invalid" Error "regent.yaml follows its schema",
     BootstrapMisplaced "bootstrap-misplaced" Error "one regent.yaml rules a root: none lies above or below it",
     FileNotRendered "file-not-rendered" Error "every file is a manifest or excluded",
-    KustomizationUnsupported "kustomization-unsupported" Error "a kustomization lists resources and a namespace, nothing else",
+    KustomizationUnsupported "kustomization-unsupported" Error "a kustomization asks for nothing that regent does not follow",
     Unreadable "unreadable" Error "every manifest parses",
     NotAnObject "not-an-object" Error "every document is a Kubernetes object",
     KeyTwice "key-twice" Error "no key stands twice where readers would disagree",
@@ -121,6 +146,8 @@ rules! {
     Hook "hook" Error "no encrypted object is a hook",
     StillEncrypted "still-encrypted" Error "nothing that a cluster would get is still ciphertext",
     TwoObjects "two-objects" Error "no object stands in a root twice",
+    NotApplied "not-applied" Error "the Flux Kustomizations of a root apply all that is encrypted in it",
+    OutsideRoot "outside-root" Error "nothing encrypted that they apply lies outside the root",
     GuardReplaced "guard-replaced" Warning "no object says the opposite of its guards",
     LastApplied "last-applied" Warning "no Secret carries its values in the last-applied annotation",
     EntryUnmatched "entry-unmatched" Warning "every entry of regent.yaml matches a document",
@@ -156,9 +183,9 @@ pub fn lint(request: &Request<'_>) -> Vec<Finding> {
     }
     unlisted(request, &inputs, &mut findings);
     if let Some(bootstrap) = request.bootstrap {
-        unmatched(bootstrap, &known, &mut findings);
+        unmatched(bootstrap, &known, &inputs, &mut findings);
     }
-    let key = |finding: &Finding| (finding.file.clone(), finding.line, finding.rule, finding.message.clone());
+    let key = |finding: &Finding| (finding.spot.clone(), finding.line, finding.rule, finding.message.clone());
     findings.sort_by_key(key);
     findings.dedup();
     findings
@@ -189,7 +216,7 @@ pub fn changes_after_handover(
         findings.extend(changed(input.path, input.bytes, &moved, &blob_of));
         findings.extend(not_listed);
     }
-    findings.sort_by_key(|finding| (finding.file.clone(), finding.line, finding.message.clone()));
+    findings.sort_by_key(|finding| (finding.spot.clone(), finding.line, finding.message.clone()));
     findings
 }
 
@@ -266,8 +293,8 @@ fn compared<'l>(
 
 fn after_handover(file: &FilePath, at: u32, message: String, way_out: &str) -> Finding {
     let rule = Rule::ChangedAfterHandover;
-    let (file, way_out) = (Some(file.clone()), way_out.to_owned());
-    Finding { rule, severity: rule.severity(), file, line: line(at), message, way_out }
+    let (spot, way_out) = (Spot::File(file.clone()), way_out.to_owned());
+    Finding { rule, severity: rule.severity(), spot, line: line(at), message, way_out }
 }
 
 /// What one file tells.
@@ -306,7 +333,7 @@ fn look(request: &Request<'_>, scope: &Scope<'_>, input: &Input<'_>) -> Looked {
                 if let Err(problem) = render::mac_scope(&sealed, request.bootstrap) {
                     note(problem);
                 }
-                let missing = missing_recipients(request.bootstrap, &sealed);
+                let missing = not_encrypted_to(request.bootstrap, &sealed, input.path);
                 let as_it_stands = objects(sealed.documents(), View::Sealed);
                 let objects = match sealed.open(request.keys) {
                     Ok(opened) => objects(opened.documents(), View::Opened),
@@ -315,14 +342,7 @@ fn look(request: &Request<'_>, scope: &Scope<'_>, input: &Input<'_>) -> Looked {
                         as_it_stands
                     }
                 };
-                looked.findings.extend(missing.into_iter().map(|message| Finding {
-                    rule: Rule::RecipientMissing,
-                    severity: Rule::RecipientMissing.severity(),
-                    file: Some(input.path.clone()),
-                    line: None,
-                    message,
-                    way_out: format!("add it to .sops.yaml and run `sops updatekeys {}`", input.path),
-                }));
+                looked.findings.extend(missing);
                 objects
             }
             Err(error) => {
@@ -330,13 +350,23 @@ fn look(request: &Request<'_>, scope: &Scope<'_>, input: &Input<'_>) -> Looked {
                 return looked;
             }
         },
-        Form::Generated(generator) => match generator.open(request.bootstrap, request.keys, request.limits) {
-            Ok(secret) => objects(&[secret], View::Opened),
-            Err(problem) => {
-                note(problem);
-                return looked;
+        Form::Generated(generator) => {
+            let opened = generator.open(request.bootstrap, request.keys, request.limits);
+            let objects = match opened {
+                Ok(secret) => objects(&[secret], View::Opened),
+                Err(problem) => {
+                    note(problem);
+                    // The name of one that ends in a hash shows in its values alone.
+                    let closed = generator.known_name().and_then(|name| generator.closed(name, request.limits).ok());
+                    closed.map(|secret| objects(&[secret], View::Sealed)).unwrap_or_default()
+                }
+            };
+            for (file, format, bytes) in generator.sealed_inputs() {
+                let Ok(Document::Sealed(sealed)) = Document::parse(bytes, format, request.limits) else { continue };
+                looked.findings.extend(not_encrypted_to(request.bootstrap, &sealed, file));
             }
-        },
+            objects
+        }
     };
     for object in objects {
         match object {
@@ -392,7 +422,7 @@ fn look_at(scope: &Scope<'_>, input: &Input<'_>, object: &Object, looked: &mut L
         looked.findings.push(Finding {
             rule,
             severity: rule.severity(),
-            file: Some(input.path.clone()),
+            spot: Spot::File(input.path.clone()),
             line: line(object.line),
             message,
             way_out: way_out.to_owned(),
@@ -413,13 +443,20 @@ fn look_at(scope: &Scope<'_>, input: &Input<'_>, object: &Object, looked: &mut L
 }
 
 /// Recipients of `regent.yaml` that a document does not have.
-fn missing_recipients(bootstrap: Option<&Bootstrap>, sealed: &Sealed) -> Vec<String> {
+fn not_encrypted_to(bootstrap: Option<&Bootstrap>, sealed: &Sealed, file: &FilePath) -> Vec<Finding> {
     let Some(bootstrap) = bootstrap else { return Vec::new() };
     let has = |wanted: &str| sealed.recipients().any(|recipient| is_recipient(recipient, wanted));
     let mut missing = Vec::new();
     for (group, recipients) in &bootstrap.recipients {
         for wanted in recipients.iter().filter(|wanted| !has(wanted)) {
-            missing.push(format!("it is not encrypted to the {} recipient `{wanted}`", group.as_str()));
+            missing.push(Finding {
+                rule: Rule::RecipientMissing,
+                severity: Rule::RecipientMissing.severity(),
+                spot: Spot::File(file.clone()),
+                line: None,
+                message: format!("it is not encrypted to the {} recipient `{wanted}`", group.as_str()),
+                way_out: format!("add it to .sops.yaml and run `sops updatekeys {file}`"),
+            });
         }
     }
     missing
@@ -437,22 +474,22 @@ fn is_recipient(recipient: &Recipient, wanted: &str) -> bool {
 
 /// `regent.yaml` files where none may be, and the root's own where it does not parse.
 fn bootstraps(request: &Request<'_>, findings: &mut Vec<Finding>) {
-    let mut misplaced = |file: Option<FilePath>, message: String| {
+    let mut misplaced = |spot: Spot, message: String| {
         findings.push(Finding {
             rule: Rule::BootstrapMisplaced,
             severity: Rule::BootstrapMisplaced.severity(),
-            file,
+            spot,
             line: None,
             message,
             way_out: "keep one of them, or make the folders two roots beside each other".to_owned(),
         });
     };
     for above in request.bootstraps_above {
-        misplaced(None, format!("{above} lies above this root"));
+        misplaced(Spot::Root, format!("{above} lies above this root"));
     }
     for (path, _) in request.files.iter() {
         if path.file_name() == Bootstrap::FILE_NAME && path.as_str() != Bootstrap::FILE_NAME {
-            misplaced(Some(path.clone()), "another regent.yaml lies below the root".to_owned());
+            misplaced(Spot::File(path.clone()), "another regent.yaml lies below the root".to_owned());
         }
     }
     let own = request.files.iter().find(|(path, _)| path.as_str() == Bootstrap::FILE_NAME);
@@ -462,7 +499,7 @@ fn bootstraps(request: &Request<'_>, findings: &mut Vec<Finding>) {
         findings.push(Finding {
             rule: Rule::BootstrapInvalid,
             severity: Rule::BootstrapInvalid.severity(),
-            file: Some(path.clone()),
+            spot: Spot::File(path.clone()),
             line: at.and_then(|(line, _)| u32::try_from(line).ok()),
             message: problem,
             way_out: "see `regent new` for a file that is complete".to_owned(),
@@ -472,6 +509,10 @@ fn bootstraps(request: &Request<'_>, findings: &mut Vec<Finding>) {
 
 /// Encrypted files beside a kustomization that does not list them: a forgotten line, mostly.
 fn unlisted(request: &Request<'_>, inputs: &[Input<'_>], findings: &mut Vec<Finding>) {
+    // Where a build decides, one that it does not read is an error of its own.
+    if request.files.is_built() {
+        return;
+    }
     let is_kustomization = |path: &FilePath| kustomization::FILE_NAMES.contains(&path.file_name());
     let folders: BTreeSet<_> =
         request.files.iter().filter(|(path, _)| is_kustomization(path)).map(|(path, _)| path.parent()).collect();
@@ -489,7 +530,7 @@ fn unlisted(request: &Request<'_>, inputs: &[Input<'_>], findings: &mut Vec<Find
             findings.push(Finding {
                 rule: Rule::Unlisted,
                 severity: Rule::Unlisted.severity(),
-                file: Some(path.clone()),
+                spot: Spot::File(path.clone()),
                 line: None,
                 message: "it is encrypted, and the kustomization beside it does not list it".to_owned(),
                 way_out: "list it in `resources`, or in `secrets.exclude`".to_owned(),
@@ -499,24 +540,34 @@ fn unlisted(request: &Request<'_>, inputs: &[Input<'_>], findings: &mut Vec<Find
 }
 
 /// Entries of `regent.yaml` that name nothing in the root.
-fn unmatched(bootstrap: &Bootstrap, known: &[Named], findings: &mut Vec<Finding>) {
+fn unmatched(bootstrap: &Bootstrap, known: &[Named], inputs: &[Input<'_>], findings: &mut Vec<Finding>) {
     let mut warn = |message: String| {
         findings.push(Finding {
             rule: Rule::EntryUnmatched,
             severity: Rule::EntryUnmatched.severity(),
-            file: None,
+            spot: Spot::Root,
             line: None,
             message,
             way_out: "remove the entry, or correct its name".to_owned(),
         });
     };
-    let has = |name: &crate::name::SecretName, encrypted: bool| {
-        known.iter().any(|object| {
+    let may_be_generated = |name: &SecretName| {
+        let generators = inputs.iter().filter_map(|input| match input.form {
+            Form::Generated(generator) => Some(generator),
+            Form::Manifest(_) | Form::Whole(..) => None,
+        });
+        generators
+            .into_iter()
+            .any(|generator| generator.namespace() == name.namespace().as_str() && generator.may_be_named(name.name()))
+    };
+    let has = |name: &SecretName, encrypted: bool| {
+        let is_it = |object: &Named| {
             object.meta.is_secret()
                 && object.encrypted == encrypted
                 && object.meta.name == name.name()
                 && object.namespace.as_deref() == Some(name.namespace().as_str())
-        })
+        };
+        known.iter().any(is_it) || (encrypted && may_be_generated(name))
     };
     for entry in bootstrap.secrets.permanent.iter().filter(|entry| !has(&entry.name, true)) {
         warn(format!("`secrets.permanent` lists {}, and no encrypted Secret has that name", entry.name));
@@ -537,6 +588,9 @@ fn unmatched(bootstrap: &Bootstrap, known: &[Named], findings: &mut Vec<Finding>
 fn line(line: u32) -> Option<u32> {
     (line > 0).then_some(line)
 }
+
+/// What Flux builds has rules of its own.
+const OF_FLUX: &str = "where Flux builds it, name the file of its Kustomization (`--kustomization-file`)";
 
 fn of_files(error: &FilesError) -> Finding {
     let (rule, file, at, message) = match error {
@@ -559,12 +613,73 @@ fn of_files(error: &FilesError) -> Finding {
         }
         FilesError::EmptyFolder { folder } => (Rule::FileNotRendered, folder, None, error.to_string()),
     };
-    let way_out = error.way_out();
-    Finding { rule, severity: rule.severity(), file: Some(file.clone()), line: at, message, way_out }
+    let way_out = match error {
+        FilesError::Kustomization { .. } => format!("{}; {OF_FLUX}", error.way_out()),
+        FilesError::File { .. } | FilesError::EmptyFolder { .. } => error.way_out(),
+    };
+    Finding { rule, severity: rule.severity(), spot: Spot::File(file.clone()), line: at, message, way_out }
+}
+
+/// Why builds are not followed, as findings. `root` is the folder of the root in the repository, `None` for its top.
+pub fn of_builds(refused: &[Refused], root: Option<&FilePath>) -> Vec<Finding> {
+    refused.iter().map(|refused| of_build(refused, root)).collect()
+}
+
+fn of_build(Refused { kustomization, reason }: &Refused, root: Option<&FilePath>) -> Finding {
+    let spot = |file: &FilePath| match reached::inside(root, file) {
+        Some(inside) => Spot::File(inside),
+        None => Spot::Outside(file.clone()),
+    };
+    let rule = Rule::KustomizationUnsupported;
+    let found = |spot, line, message, way_out: &str| Finding {
+        rule,
+        severity: rule.severity(),
+        spot,
+        line,
+        message,
+        way_out: way_out.to_owned(),
+    };
+    match reason {
+        Reason::Obstacle(obstacle) => match &obstacle.site {
+            Site::File { file, line: at } => {
+                found(spot(file), line(*at), obstacle.rule.to_string(), obstacle.way_out())
+            }
+            Site::Spec { .. } => {
+                let of = kustomization.as_ref().map_or(Spot::Root, |name| Spot::Kustomization(name.clone()));
+                found(of, None, obstacle.to_string(), obstacle.way_out())
+            }
+        },
+        Reason::Document { file, problem } => {
+            let finding = of_document(file, &Problem { line: 0, problem: problem.clone() });
+            if *problem == DocumentProblem::OutsideRoot {
+                Finding { spot: Spot::Outside(file.clone()), ..finding }
+            } else if matches!(problem, DocumentProblem::Generator(_)) {
+                // No file has the path of what it makes.
+                Finding { spot: Spot::File(of_generator(file)), ..finding }
+            } else {
+                finding
+            }
+        }
+    }
+}
+
+/// The kustomization of what a generator makes.
+fn of_generator(document: &FilePath) -> FilePath {
+    let folder = document.parent().filter(|folder| kustomization::FILE_NAMES.contains(&folder.file_name()));
+    folder.unwrap_or_else(|| document.clone())
 }
 
 fn of_input(input: &Input<'_>, problem: Problem) -> Finding {
-    of_document(input.path, &render::told(input, problem))
+    let found = of_document(input.path, &render::told(input, problem));
+    match input.form {
+        // No file has the path under which it is told.
+        Form::Generated(generator) if found.spot == Spot::File(input.path.clone()) => Finding {
+            spot: Spot::File(generator.kustomization().clone()),
+            message: format!("`secretGenerator` `{}`: {}", generator.name(), found.message),
+            ..found
+        },
+        Form::Generated(_) | Form::Manifest(_) | Form::Whole(..) => found,
+    }
 }
 
 fn of_document(file: &FilePath, problem: &Problem) -> Finding {
@@ -600,12 +715,13 @@ fn of_document(file: &FilePath, problem: &Problem) -> Finding {
             (Rule::KustomizationUnsupported, "write the namespaces into the document itself")
         }
         DocumentProblem::TwoObjects { .. } => (Rule::TwoObjects, "keep one of them"),
-        DocumentProblem::OutsideRoot => (Rule::DoesNotOpen, "move it into the root, or into one of its own"),
+        DocumentProblem::OutsideRoot => (Rule::OutsideRoot, "move it into the root, or into one of its own"),
         DocumentProblem::AppliedTwice { .. } => (Rule::TwoObjects, "let one Kustomization apply it"),
-        DocumentProblem::NotApplied => (Rule::DoesNotOpen, "list it in `secrets.exclude`, or in a kustomization"),
-        DocumentProblem::NotHandedOver { .. } | DocumentProblem::Generator(_) => {
-            (Rule::KustomizationUnsupported, "make it a Secret of its own")
+        DocumentProblem::NotApplied => (Rule::NotApplied, "list it in a kustomization, or in `secrets.exclude`"),
+        DocumentProblem::NotHandedOver { .. } => {
+            (Rule::KustomizationUnsupported, "make it a Secret of its own among the `resources`")
         }
+        DocumentProblem::Generator(problem) => (Rule::KustomizationUnsupported, problem.way_out()),
         DocumentProblem::Input { file, problem } => {
             return of_document(file, &Problem { line: *at, problem: (**problem).clone() });
         }
@@ -622,7 +738,7 @@ fn of_document(file: &FilePath, problem: &Problem) -> Finding {
     Finding {
         rule,
         severity: rule.severity(),
-        file: Some(file.clone()),
+        spot: Spot::File(file.clone()),
         line: line(at),
         message: problem.to_string(),
         way_out: way_out.to_owned(),

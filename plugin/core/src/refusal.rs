@@ -5,7 +5,7 @@ use crate::bootstrap::BootstrapError;
 use crate::files::FilesError;
 use crate::flux::reach::Obstacle;
 use crate::gate::GateProblem;
-use crate::name::{FilePath, ObjectName, SecretName};
+use crate::name::{FilePath, SecretName};
 use crate::rules::RuleRefusal;
 use crate::secret::SecretProblem;
 
@@ -112,19 +112,20 @@ pub enum DocumentProblem {
     /// Encrypted, Vault rules, the list is unreadable, and its identity is encrypted.
     #[error("it is encrypted whole, and the list that would name it is not readable")]
     IdentityEncrypted,
-    /// Encrypted, reached by a Flux Kustomization, and not in the root that `regent.yaml` speaks for.
-    #[error("it is encrypted, the Kustomization reaches it, and it lies outside the root")]
+    /// Encrypted or a generator with encrypted inputs, reached by a Flux Kustomization, and not in the root that `regent.yaml`
+    /// speaks for.
+    #[error("it is encrypted, or makes a Secret of what is, and the Kustomization reaches it outside the root")]
     OutsideRoot,
     /// Encrypted, and two Flux Kustomizations would apply it.
     #[error("it is encrypted, and two Kustomizations apply it: {one} and {other}")]
     AppliedTwice {
-        /// The first.
-        one: ObjectName,
+        /// The first, as it is told.
+        one: String,
         /// The second.
-        other: ObjectName,
+        other: String,
     },
     /// Encrypted, in a root that Flux delivers, and no Kustomization reaches it.
-    #[error("it is encrypted, and no Kustomization of the operator's file applies it")]
+    #[error("it is encrypted, and none of the Kustomizations that apply its root applies it")]
     NotApplied,
     /// Encrypted, and used in a way that a handover does not know.
     #[error("it is encrypted and {what}, which cannot be handed over")]
@@ -213,4 +214,23 @@ pub enum GeneratorProblem {
     /// Which of them it made is not known without its plaintext.
     #[error("the handover lists several Secrets that it may have made")]
     Ambiguous,
+}
+
+impl GeneratorProblem {
+    /// What a person can do about it, for a hint.
+    pub fn way_out(&self) -> &'static str {
+        match self {
+            Self::Name | Self::Twice => "give it a name of its own",
+            Self::NoNamespace => "give its kustomization a `namespace`, or the Kustomization a `targetNamespace`",
+            Self::InputOutsideRoot => "copy the input into the root",
+            Self::NotDotenv { .. } => "encrypt it as dotenv, or list it under `files`",
+            Self::Comments { .. } => "put each comment on a line of its own, above what it is about",
+            Self::FolderTaken => "give that folder another name",
+            Self::KeyTwice | Self::BadLiteral | Self::NotText | Self::LongLine => {
+                "correct it; `kustomize build` shows what it makes"
+            }
+            Self::Permanent => "make it a Secret of its own among the `resources`",
+            Self::Ambiguous => "move it back to where it was handed over",
+        }
+    }
 }

@@ -398,7 +398,7 @@ fn after_handover(case: &Case, files: &Files, documents: &[ListedDocument]) -> V
     let told = |finding: &Finding| {
         assert_eq!((finding.rule, finding.severity), (Rule::ChangedAfterHandover, Severity::Warning));
         let at = finding.line.map(|line| format!(":{line}")).unwrap_or_default();
-        format!("{}{at}: {}", finding.file.as_ref().unwrap(), finding.message)
+        format!("{}{at}: {}", finding.spot.file().unwrap(), finding.message)
     };
     findings.iter().map(told).collect()
 }
@@ -498,7 +498,7 @@ fn objects(yaml: &str) -> Vec<Value> {
 }
 
 fn line(finding: &Finding) -> String {
-    let file = finding.file.as_ref().map_or("regent.yaml", FilePath::as_str);
+    let file = finding.spot.file().map_or("regent.yaml", FilePath::as_str);
     let at = finding.line.map(|line| format!(":{line}")).unwrap_or_default();
     format!("{file}{at} {} {}", finding.severity.name(), finding.rule.id())
 }

@@ -374,6 +374,13 @@ pub(crate) enum OutputArg {
 pub(crate) struct LintArgs {
     #[command(flatten)]
     pub(crate) source: SourceArgs,
+    /// A file with the Flux Kustomizations that apply the folder (repeatable).
+    ///
+    /// The folder is then judged as their builds make it, by the rules of `regent serve flux`: generators, components,
+    /// prefixes and `targetNamespace` are followed. Kustomizations of the file that reach nothing of the folder are passed
+    /// over. Needs the whole repository: the work tree around DIR, or the revision.
+    #[arg(long = "kustomization-file", value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Flux")]
+    pub(crate) kustomization_files: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) keys: KeyArgs,
     /// Output format.
@@ -898,7 +905,9 @@ const LINT_EXAMPLES: &str = "\
 Examples:
   regent lint                                       the current folder
   regent lint --repo . --revision HEAD --path clusters/prod
-  regent lint clusters/prod --output sarif > regent.sarif";
+  regent lint clusters/prod --output sarif > regent.sarif
+  regent lint apps/prod --kustomization-file clusters/prod/apps.yaml
+                                                    as Flux builds it";
 
 const NEW_EXAMPLES: &str = "\
 Examples:

@@ -15,7 +15,7 @@ use regent_core::rebootstrap::RebootstrapRefusal;
 use regent_core::restore::RestoreRefusal;
 use regent_core::retire::RetireRefusal;
 use regent_core::rules::RuleRefusal;
-use regent_core::{DocumentProblem, GeneratorProblem, Refusal};
+use regent_core::{DocumentProblem, Refusal};
 use regent_sops::IdentityProblem;
 use std::io::{ErrorKind, Write as _};
 use std::path::Path;
@@ -624,7 +624,7 @@ fn way_out_of_flux(problem: &DocumentProblem) -> Option<&'static str> {
     if let DocumentProblem::NotHandedOver { .. } = problem {
         Some("make it a Secret of its own among the `resources`")
     } else if let DocumentProblem::Generator(problem) = problem {
-        Some(way_out_of_generator(problem))
+        Some(problem.way_out())
     } else if let DocumentProblem::AppliedTwice { .. } = problem {
         Some("let one of them apply it")
     } else if let DocumentProblem::SeveralPlaces = problem {
@@ -635,26 +635,6 @@ fn way_out_of_flux(problem: &DocumentProblem) -> Option<&'static str> {
         Some("move it into the root, or give its folder a `regent.yaml` and an entry of its own")
     } else {
         None
-    }
-}
-
-/// What helps with a generator that regent does not make.
-fn way_out_of_generator(problem: &GeneratorProblem) -> &'static str {
-    match problem {
-        GeneratorProblem::Name | GeneratorProblem::Twice => "give it a name of its own",
-        GeneratorProblem::NoNamespace => {
-            "give its kustomization a `namespace`, or the Kustomization a `targetNamespace`"
-        }
-        GeneratorProblem::InputOutsideRoot => "copy the input into the root",
-        GeneratorProblem::NotDotenv { .. } => "encrypt it as dotenv, or list it under `files`",
-        GeneratorProblem::Comments { .. } => "put each comment on a line of its own, above what it is about",
-        GeneratorProblem::FolderTaken => "give that folder another name",
-        GeneratorProblem::KeyTwice
-        | GeneratorProblem::BadLiteral
-        | GeneratorProblem::NotText
-        | GeneratorProblem::LongLine => "correct it; `kustomize build` shows what it makes",
-        GeneratorProblem::Permanent => "make it a Secret of its own among the `resources`",
-        GeneratorProblem::Ambiguous => "move it back to where it was handed over",
     }
 }
 

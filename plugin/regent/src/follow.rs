@@ -127,13 +127,13 @@ impl Follower {
         self.metrics.data_keys(self.data_keys.counts());
         self.metrics.followed(entry.authority.as_str(), &now.commit, errors, warnings);
         for finding in findings.iter().filter(|finding| finding.severity != Severity::Note).take(MOST_TOLD) {
-            let Finding { rule, severity, file, line, message, way_out } = finding;
+            let Finding { rule, severity, spot, line, message, way_out } = finding;
             tracing::warn!(
                 authority = %entry.authority,
                 commit = now.commit,
                 rule = rule.id(),
                 severity = severity.name(),
-                file = file.as_ref().map(ToString::to_string).unwrap_or_default(),
+                file = spot.file().map(ToString::to_string).unwrap_or_default(),
                 line = line.unwrap_or_default(),
                 way_out,
                 "{message}"

@@ -156,6 +156,11 @@ impl Generator {
         self.inputs.iter().filter(|input| input.sealed_as.is_some()).map(|input| &input.file)
     }
 
+    /// What it reads that is encrypted: the file, the format as which it is decrypted, its bytes.
+    pub(crate) fn sealed_inputs(&self) -> impl Iterator<Item = (&FilePath, Format, &[u8])> {
+        self.inputs.iter().filter_map(|input| Some((&input.file, input.sealed_as?, input.bytes.as_slice())))
+    }
+
     /// All files that it is made of.
     pub fn files(&self) -> impl Iterator<Item = &FilePath> {
         std::iter::once(&self.kustomization).chain(self.inputs.iter().map(|input| &input.file))

@@ -3,7 +3,9 @@
 //! Where Argo CD asks, regent walks a folder by its own rules; where Flux does, the build decides. Whoever reads the root for
 //! the one or the other (an artifact, a handover) then finds the same objects under the same names.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use regent_sops::{Document, Format, Limits};
 
@@ -11,9 +13,9 @@ use crate::bootstrap::Bootstrap;
 use crate::files::{self, Built, Content, Files};
 use crate::flux::artifact;
 use crate::flux::generator::Generator;
-use crate::flux::reach::{self, Reach, Use};
+use crate::flux::reach::{self, Obstacle, Reach, Use};
 use crate::kustomization;
-use crate::name::{FilePath, ObjectName};
+use crate::name::FilePath;
 use crate::object::{self, Object, View};
 use crate::refusal::{DocumentProblem, GeneratorProblem, Refusal};
 
@@ -35,79 +37,150 @@ pub struct Place<'a> {
 /// [`Refusal::Obstacle`] for the first thing that is not followed; [`Refusal::Document`] for what is encrypted outside
 /// the root, for an encrypted patch, which no handover knows, and for a generator that regent does not follow to its values.
 pub fn listing(reach: &Reach, place: Place<'_>) -> Result<Built, Refusal> {
-    let Place { repository, root, limits } = place;
-    if let Some(obstacle) = reach.obstacles.first() {
-        return Err(Refusal::Obstacle(Box::new(obstacle.clone())));
-    }
-    let refused = |file: &FilePath, problem| Err(Refusal::Document { file: file.clone(), problem });
-    if let Some(patched) = reach.patches.first() {
-        return refused(&patched.file, DocumentProblem::NotHandedOver { what: "a patch" });
-    }
-    for reached in &reach.documents {
-        if inside(root, &reached.file).is_none() {
-            return refused(&reached.file, DocumentProblem::OutsideRoot);
-        }
-    }
-    let mut generators: Vec<Generator> = Vec::new();
-    for generated in reach.generators.iter().filter(|generated| generated.is_encrypted()) {
-        let generator = Generator::of(generated, repository, |path| inside(root, path), limits);
-        let generator = generator.map_err(|(file, problem)| Refusal::Document { file, problem })?;
-        if generators.iter().any(|other| other.document() == generator.document()) {
-            return refused(generator.document(), GeneratorProblem::Twice.into());
-        }
-        generators.push(generator);
-    }
-    let mut listed = BTreeMap::new();
-    for (file, uses) in &reach.files {
-        let Some(path) = inside(root, file) else { continue };
-        for used in uses {
-            match used {
-                Use::Resource { place: made, .. } => add(&mut listed, &path, made, place)?,
-                Use::Kustomization | Use::GeneratorInput { .. } | Use::Patch { .. } | Use::Other { .. } => {}
-            }
-        }
-    }
-    Ok(Built { files: listed, generators })
+    first(look(reach, place))
 }
 
 /// The same of all Kustomizations that deliver one root: together they are what is handed over.
 ///
 /// # Errors
 /// As [`listing`]; [`Refusal::Document`] for a document that two of them apply, and for one that none does.
-pub fn listing_of_all<'k>(
-    reaches: impl IntoIterator<Item = (&'k ObjectName, &'k Reach)>,
+pub fn listing_of_all<'k, K: fmt::Display + 'k>(
+    reaches: impl IntoIterator<Item = (&'k K, &'k Reach)>,
     place: Place<'_>,
     files: &Files,
     bootstrap: &Bootstrap,
 ) -> Result<Built, Refusal> {
-    let refused = |file: &FilePath, problem| Err(Refusal::Document { file: file.clone(), problem });
-    let (mut all, mut encrypted) = (Built::default(), BTreeMap::<FilePath, &ObjectName>::new());
+    first(look_at_all(reaches, place, files, bootstrap))
+}
+
+/// Nothing is acted on where anything is refused.
+fn first((built, refusals): (Built, Vec<Refused>)) -> Result<Built, Refusal> {
+    match refusals.into_iter().next() {
+        None => Ok(built),
+        Some(Refused { reason, .. }) => Err(reason.into()),
+    }
+}
+
+/// One reason why a build is not followed.
+#[derive(Debug)]
+pub struct Refused {
+    /// The Kustomization whose build it is, as it was told; `None` where it is one of all together.
+    pub kustomization: Option<String>,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Why a build is not followed.
+#[derive(Debug)]
+pub enum Reason {
+    /// It does what regent does not follow. Files are relative to the repository.
+    Obstacle(Box<Obstacle>),
+    /// What it reads cannot be handed over.
+    Document {
+        /// The file, relative to the root; to the repository where the problem is [`DocumentProblem::OutsideRoot`].
+        file: FilePath,
+        /// What is wrong.
+        problem: DocumentProblem,
+    },
+}
+
+impl From<Reason> for Refusal {
+    fn from(reason: Reason) -> Self {
+        match reason {
+            Reason::Obstacle(obstacle) => Self::Obstacle(obstacle),
+            Reason::Document { file, problem } => Self::Document { file, problem },
+        }
+    }
+}
+
+/// What [`listing_of_all`] gives as far as the builds are followed, and everything that is wrong. Only to be told.
+pub fn look_at_all<'k, K: fmt::Display + 'k>(
+    reaches: impl IntoIterator<Item = (&'k K, &'k Reach)>,
+    place: Place<'_>,
+    files: &Files,
+    bootstrap: &Bootstrap,
+) -> (Built, Vec<Refused>) {
+    let mut refusals = Vec::new();
+    let refused = |file: &FilePath, problem| {
+        let reason = Reason::Document { file: file.clone(), problem };
+        Refused { kustomization: None, reason }
+    };
+    let (mut all, mut encrypted) = (Built::default(), BTreeMap::<FilePath, String>::new());
     for (kustomization, reach) in reaches {
-        let built = listing(reach, place)?;
+        let (built, found) = look(reach, place);
+        let named = |found: Refused| Refused { kustomization: Some(kustomization.to_string()), ..found };
+        refusals.extend(found.into_iter().map(named));
         let documents = reach.documents.iter().filter_map(|reached| inside(place.root, &reached.file));
         let inputs = built.generators.iter().flat_map(Generator::encrypted_inputs).cloned();
         for file in documents.chain(inputs).collect::<BTreeSet<_>>() {
-            if let Some(one) = encrypted.get(&file) {
-                let (one, other) = ((*one).clone(), kustomization.clone());
-                return refused(&file, DocumentProblem::AppliedTwice { one, other });
+            match encrypted.entry(file) {
+                Entry::Vacant(entry) => drop(entry.insert(kustomization.to_string())),
+                Entry::Occupied(entry) => {
+                    let (one, other) = (entry.get().clone(), kustomization.to_string());
+                    refusals.push(refused(entry.key(), DocumentProblem::AppliedTwice { one, other }));
+                }
             }
-            encrypted.insert(file, kustomization);
         }
         // What is in clear text may be applied as often as one likes.
         for (path, made) in built.files {
-            add(&mut all.files, &path, &made, place)?;
+            let added = add(&mut all.files, &path, &made, place);
+            refusals.extend(added.err().map(|problem| refused(&path, problem)));
         }
         all.generators.extend(built.generators);
     }
     let passed_over =
         |path: &FilePath| files::is_hidden(path) || bootstrap.excluded(path) || encrypted.contains_key(path);
-    for (path, content) in files.iter().filter(|(path, _)| !passed_over(path)) {
+    // What a build would read that is not followed shows once it is.
+    let is_followed = !refusals.iter().any(|found| matches!(found.reason, Reason::Obstacle(_)));
+    for (path, content) in files.iter().filter(|(path, _)| is_followed && !passed_over(path)) {
         let is_encrypted = matches!(content, Content::Bytes(bytes) if artifact::is_encrypted(path, bytes));
         if is_encrypted && !kustomization::FILE_NAMES.contains(&path.file_name()) {
-            return refused(path, DocumentProblem::NotApplied);
+            refusals.push(refused(path, DocumentProblem::NotApplied));
         }
     }
-    Ok(all)
+    (all, refusals)
+}
+
+/// What [`listing`] gives as far as the build is followed, and everything that is wrong.
+fn look(reach: &Reach, place: Place<'_>) -> (Built, Vec<Refused>) {
+    let Place { repository, root, limits } = place;
+    let mut reasons: Vec<Reason> =
+        reach.obstacles.iter().map(|obstacle| Reason::Obstacle(Box::new(obstacle.clone()))).collect();
+    let mut refuse = |file: &FilePath, problem| reasons.push(Reason::Document { file: file.clone(), problem });
+    for patched in &reach.patches {
+        match inside(root, &patched.file) {
+            Some(file) => refuse(&file, DocumentProblem::NotHandedOver { what: "a patch" }),
+            None => refuse(&patched.file, DocumentProblem::OutsideRoot),
+        }
+    }
+    for reached in reach.documents.iter().filter(|reached| inside(root, &reached.file).is_none()) {
+        refuse(&reached.file, DocumentProblem::OutsideRoot);
+    }
+    let mut built = Built::default();
+    for generated in reach.generators.iter().filter(|generated| generated.is_encrypted()) {
+        match Generator::of(generated, repository, |path| inside(root, path), limits) {
+            Ok(generator) if built.generators.iter().any(|other| other.document() == generator.document()) => {
+                refuse(generator.document(), GeneratorProblem::Twice.into());
+            }
+            Ok(generator) => built.generators.push(generator),
+            Err((file, problem)) => refuse(&file, problem),
+        }
+    }
+    for (file, uses) in &reach.files {
+        let Some(path) = inside(root, file) else { continue };
+        for used in uses {
+            match used {
+                Use::Resource { place: made, .. } => {
+                    if let Err(problem) = add(&mut built.files, &path, made, place) {
+                        refuse(&path, problem);
+                    }
+                }
+                Use::Kustomization | Use::GeneratorInput { .. } | Use::Patch { .. } | Use::Other { .. } => {}
+            }
+        }
+    }
+    let refused = |reason| Refused { kustomization: None, reason };
+    (built, reasons.into_iter().map(refused).collect())
 }
 
 /// Adds what a build makes of a file. Of one that it makes several of the last counts, which must not be how a Secret is judged.
@@ -116,10 +189,10 @@ fn add(
     path: &FilePath,
     made: &reach::Place,
     place: Place<'_>,
-) -> Result<(), Refusal> {
+) -> Result<(), DocumentProblem> {
     let before = files.insert(path.clone(), made.clone());
     if before.is_some_and(|before| before != *made) && holds_secret(path, place) {
-        return Err(Refusal::Document { file: path.clone(), problem: DocumentProblem::SeveralPlaces });
+        return Err(DocumentProblem::SeveralPlaces);
     }
     Ok(())
 }
@@ -143,7 +216,7 @@ fn holds_secret(path: &FilePath, Place { repository, root, limits }: Place<'_>) 
 }
 
 /// A path of the repository as the root has it; `None` outside.
-fn inside(root: Option<&FilePath>, path: &FilePath) -> Option<FilePath> {
+pub(crate) fn inside(root: Option<&FilePath>, path: &FilePath) -> Option<FilePath> {
     match root {
         Some(root) => FilePath::parse(path.as_str().strip_prefix(root.as_str())?.strip_prefix('/')?).ok(),
         None => Some(path.clone()),

@@ -131,22 +131,28 @@ fn verified(repository: &Value, revision: &str) -> Result<(), &'static str> {
 
 /// A Kustomization; `None` where it is not there (yet).
 pub(crate) async fn kustomization(cluster: &Cluster, name: &ObjectName) -> Result<Option<Kustomization>, ClusterError> {
-    let Some(object) = cluster.get(&kustomization_path(name)).await? else { return Ok(None) };
-    let spec = &object["spec"];
-    Ok(Some(Kustomization {
-        uid: text(&object["metadata"]["uid"]).unwrap_or_default(),
-        path: text(&spec["path"]).unwrap_or_default(),
-        overrides: Overrides {
-            target_namespace: text(&spec["targetNamespace"]),
-            name_prefix: text(&spec["namePrefix"]),
-            name_suffix: text(&spec["nameSuffix"]),
-            components: listed(&spec["components"]).iter().filter_map(text).collect(),
-            ignore_missing_components: spec["ignoreMissingComponents"].as_bool().unwrap_or_default(),
-            patches: patches(spec),
-            common_labels: texts(&spec["commonMetadata"]["labels"]),
-            common_annotations: texts(&spec["commonMetadata"]["annotations"]),
-        },
-    }))
+    Ok(cluster.get(&kustomization_path(name)).await?.as_ref().map(Kustomization::of))
+}
+
+impl Kustomization {
+    /// Of an object of that kind, as the API server or a manifest has it.
+    pub(crate) fn of(object: &Value) -> Self {
+        let spec = &object["spec"];
+        Self {
+            uid: text(&object["metadata"]["uid"]).unwrap_or_default(),
+            path: text(&spec["path"]).unwrap_or_default(),
+            overrides: Overrides {
+                target_namespace: text(&spec["targetNamespace"]),
+                name_prefix: text(&spec["namePrefix"]),
+                name_suffix: text(&spec["nameSuffix"]),
+                components: listed(&spec["components"]).iter().filter_map(text).collect(),
+                ignore_missing_components: spec["ignoreMissingComponents"].as_bool().unwrap_or_default(),
+                patches: patches(spec),
+                common_labels: texts(&spec["commonMetadata"]["labels"]),
+                common_annotations: texts(&spec["commonMetadata"]["annotations"]),
+            },
+        }
+    }
 }
 
 /// The account that kustomize-controller writes as wherever a Kustomization names none, by the flag of its Deployment; its own

@@ -442,8 +442,8 @@ pub(super) fn recipients(root: &Root, is_asked: impl Fn(&FilePath) -> bool) -> R
         limits: root.limits(),
     });
     let missing = findings.into_iter().filter(|finding| finding.rule == lint::Rule::RecipientMissing);
-    let missing = missing.filter(|finding| finding.file.as_ref().is_none_or(&is_asked));
-    let told = missing.map(|finding| match finding.file {
+    let missing = missing.filter(|finding| finding.spot.file().is_none_or(&is_asked));
+    let told = missing.map(|finding| match finding.spot.file() {
         Some(file) => format!("{file}: {}", finding.message),
         None => finding.message,
     });

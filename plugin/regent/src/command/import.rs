@@ -21,7 +21,7 @@ use regent_core::handover::decide::{Facts as Ground, Git, OtherVault, Step as Gr
 use regent_core::handover::plan::{Draft, Entry, Existing, Plan, State, Target};
 use regent_core::handover::record::{Marked, RecordedKey, Site};
 use regent_core::import::{self, Facts, ImportRefusal, Importation, Imported, Listed, Step};
-use regent_core::name::SecretName;
+use regent_core::name::{FilePath, SecretName};
 use serde_json::json;
 
 pub(super) use self::list::{in_vault, mirror};
@@ -210,7 +210,9 @@ impl Run<'_> {
             output::text(&self.planned(&plan, entry, &key, &digest))?;
         }
         plan.conflicts().map_err(|refusal| conflicting(refusal, &self.site.vault.place))?;
-        recipients(self.root, |file| *file == entry.file)?;
+        let generator = self.root.gathered.files.generator(&entry.file);
+        let is_read = |file: &FilePath| generator.is_some_and(|generator| generator.files().any(|read| read == file));
+        recipients(self.root, |file| *file == entry.file || is_read(file))?;
         self.vault.tell_of_its_clock();
         self.vault.preflight(&plan, key.clone()).await?;
         list::try_to_mirror(self.keeper, &record.name).await?;

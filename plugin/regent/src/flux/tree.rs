@@ -1,5 +1,5 @@
 //! A whole repository as plain data: every regular file with its bytes, as kustomize-controller would find it on its
-//! disk. It comes as the artifact that source-controller packed, or from a commit.
+//! disk. It comes as the artifact that source-controller packed, from a commit, or from a work tree.
 //!
 //! Nothing in it is opened, and what is left out is known: a symbolic link whose target is not there becomes
 //! [`Content::BadLink`] for whoever decides about a root, because a file that is skipped in silence is an object that
@@ -8,6 +8,7 @@
 mod artifact;
 mod commit;
 mod fetch;
+mod folder;
 mod sourceignore;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -329,6 +329,85 @@ fn a_link_inside_is_a_copy_and_others_are_left_out_and_known() {
     }
 }
 
+/// The same on disk, of which nothing is committed.
+fn on_disk(entries: &[(&str, i32, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    git2::Repository::init(folder.path()).unwrap();
+    for (name, mode, text) in entries {
+        let file = folder.path().join(name);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        if *mode == LINK {
+            std::os::unix::fs::symlink(text, &file).unwrap();
+            continue;
+        }
+        std::fs::write(&file, text).unwrap();
+        let mode = if *mode == PROGRAM { 0o755 } else { 0o644 };
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn a_work_tree_is_what_a_commit_of_it_would_be() {
+    let entries = [
+        (".github/a.yaml", FILE, "x"),
+        (".gitignore", FILE, "x"),
+        ("apps/.sourceignore", FILE, "*.txt\n!keep.txt\n"),
+        ("apps/a.txt", FILE, "a"),
+        ("apps/deep/b.yaml", PROGRAM, "b"),
+        ("apps/keep.txt", FILE, "k"),
+        ("prod/all", LINK, "../apps"),
+        ("prod/chain.yaml", LINK, "one.yaml"),
+        ("prod/gone.yaml", LINK, "nowhere.yaml"),
+        ("prod/loop", LINK, "../prod"),
+        ("prod/one.yaml", LINK, "../apps/deep/b.yaml"),
+        ("prod/out.yaml", LINK, "../../etc/passwd"),
+        ("prod/root.yaml", LINK, "/etc/passwd"),
+    ];
+    let limits = UploadLimits { files: 40, ..LIMITS };
+    let theirs = committed(&entries, limits).unwrap();
+    let ours = Tree::of_folder(on_disk(&entries).path(), "it", limits).unwrap();
+    assert!(theirs.get(&path("prod/all/deep/b.yaml")).is_some());
+    assert_eq!(ours.iter().collect::<Vec<_>>(), theirs.iter().collect::<Vec<_>>());
+    assert_eq!((&ours.lost, ours.lost.len()), (&theirs.lost, 4));
+}
+
+#[test]
+fn what_git_would_not_commit_is_no_part_of_a_work_tree() {
+    let folder = on_disk(&[
+        (".gitignore", FILE, "built/\n*.env\n"),
+        ("a.yaml", FILE, "a"),
+        ("built/b.yaml", FILE, "x"),
+        ("held.env", FILE, "h"),
+        ("secret.env", FILE, "x"),
+        ("to-git.yaml", LINK, ".git/config"),
+        ("to-ignored.yaml", LINK, "secret.env"),
+    ]);
+    let repository = git2::Repository::open(folder.path()).unwrap();
+    let mut index = repository.index().unwrap();
+    // Held before it was ignored, and so in every commit from here on.
+    index.add_path(std::path::Path::new("held.env")).unwrap();
+    index.write().unwrap();
+    git2::Repository::init(folder.path().join("other")).unwrap();
+    std::fs::write(folder.path().join("other/c.yaml"), "x").unwrap();
+    let tree = Tree::of_folder(folder.path(), "it", LIMITS).unwrap();
+    assert_eq!(names(&tree), ["a.yaml", "held.env"]);
+    assert_eq!(tree.lost, ["to-git.yaml", "to-ignored.yaml"].map(path).into());
+}
+
+#[test]
+fn a_work_tree_has_the_limits_of_a_commit() {
+    let entries = [("a/x", FILE, ""), ("b/1", LINK, "../a"), ("b/2", LINK, "../a"), ("c/1", LINK, "../b")];
+    let folder = on_disk(&entries);
+    let read = |limits| Tree::of_folder(folder.path(), "it", limits);
+    assert!(read(LIMITS).is_ok());
+    refused(read(UploadLimits { files: 7, ..LIMITS }), "more than 7 files and folders (`limits.files`)");
+    refused(read(UploadLimits { kept: 300, ..LIMITS }), "300 bytes (`limits.upload`)");
+    std::fs::write(folder.path().join("a/.sourceignore"), "#".repeat(101)).unwrap();
+    refused(read(LIMITS), "`a/.sourceignore` has more than 100 bytes (`limits.document`)");
+    refused(Tree::of_folder(&folder.path().join("a"), "it", LIMITS), "");
+}
+
 #[test]
 fn links_that_multiply_a_tree_end_at_its_limits() {
     let entries = [
