@@ -13,6 +13,7 @@
 //! observed   a Kustomization and its artifact, as they say of themselves
 //! begin      those -> what stands in the way of a handover
 //! settle     those -> what has to be seen until no old value can come back
+//! substitution   what `postBuild` would change of a decrypted value
 //! ```
 
 pub mod artifact;
@@ -26,3 +27,4 @@ pub mod reach;
 pub mod reached;
 pub mod release;
 pub mod settle;
+pub mod substitution;

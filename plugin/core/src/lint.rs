@@ -9,6 +9,7 @@ use crate::evidence::{DocumentList, ListedDocument};
 use crate::files::{self, FileProblem, Files, FilesError, Form, Input};
 use crate::flux::reach::Site;
 use crate::flux::reached::{self, Reason, Refused};
+use crate::flux::substitution;
 use crate::guard;
 use crate::kustomization;
 use crate::name::{FilePath, SecretName};
@@ -144,6 +145,7 @@ rules! {
     Namespace "namespace" Error "every Secret and every encrypted object has a namespace",
     SecretInvalid "secret-invalid" Error "every Secret is one that the API server takes",
     Hook "hook" Error "no encrypted object is a hook",
+    Substituted "substituted" Error "no encrypted value is changed by Flux on its way (`postBuild`)",
     StillEncrypted "still-encrypted" Error "nothing that a cluster would get is still ciphertext",
     TwoObjects "two-objects" Error "no object stands in a root twice",
     NotApplied "not-applied" Error "the Flux Kustomizations of a root apply all that is encrypted in it",
@@ -396,6 +398,11 @@ fn look_at(scope: &Scope<'_>, input: &Input<'_>, object: &Object, looked: &mut L
             None
         }
     };
+    if let (Some(Class::Handover | Class::Permanent { .. }), true) = (class, input.place.substituted)
+        && let Err(problem) = substitution::check(object, meta.is_secret())
+    {
+        note(object.problem(problem));
+    }
     match class {
         Some(Class::Handover | Class::Permanent { .. }) if meta.is_secret() => {
             for (line, problem) in secret::data(object).err().unwrap_or_default() {
@@ -689,6 +696,7 @@ fn of_document(file: &FilePath, problem: &Problem) -> Finding {
         DocumentProblem::Secret(SecretProblem::Hook { .. }) => {
             (Rule::Hook, "make it an ordinary object; a sync wave gives it its place")
         }
+        DocumentProblem::Secret(SecretProblem::Substituted { .. }) => (Rule::Substituted, substitution::WAY_OUT),
         DocumentProblem::Secret(_) => (Rule::SecretInvalid, "change it with `sops edit`"),
         DocumentProblem::Gate(_) => {
             (Rule::StillEncrypted, "decrypt it first; it would reach the cluster as ciphertext")

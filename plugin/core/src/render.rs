@@ -15,6 +15,7 @@ use crate::emit::{Content, Identity, Manifest, Placed};
 use crate::evidence::{DocumentList, ListedClass, ListedDocument};
 use crate::files::{self, Files, Form, Input};
 use crate::flux::generator::{self, Generator};
+use crate::flux::substitution;
 use crate::gate::{self, GateProblem};
 use crate::handover::copy::{self, Copy};
 use crate::import::Importation;
@@ -514,6 +515,9 @@ pub(crate) fn value(
     let class = scope.class(object, &meta, namespace.as_deref())?;
     if let (Form::Generated(_), Class::Permanent { .. }) = (input.form, class) {
         return Err(object.problem(GeneratorProblem::Permanent));
+    }
+    if let (Class::Handover | Class::Permanent { .. }, true) = (class, input.place.substituted) {
+        substitution::check(object, meta.is_secret()).map_err(|problem| object.problem(problem))?;
     }
     let permit = gate::admit(object, ruling);
     let permit = permit.map_err(|problem| object.problem(problem))?;

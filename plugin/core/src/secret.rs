@@ -55,6 +55,14 @@ pub enum SecretProblem {
         /// The key.
         key: &'static str,
     },
+    /// A value that Flux would change on its way: another one would be live than the one that Vault gets.
+    #[error(
+        "`{key}` holds `${{` or `$$`, and its Kustomization replaces variables in what was decrypted (`spec.postBuild`)"
+    )]
+    Substituted {
+        /// The keys down to it, joined with `.`.
+        key: String,
+    },
     /// A service account token without its service account.
     #[error("type `{SERVICE_ACCOUNT_TOKEN}` needs the annotation `{SERVICE_ACCOUNT_NAME}`")]
     ServiceAccountMissing,
@@ -105,6 +113,7 @@ impl SecretProblem {
             Self::NotBase64 { .. } => Self::NotBase64 { key: hidden() },
             Self::BadKey { rule, .. } => Self::BadKey { key: hidden(), rule },
             Self::UnknownField { .. } => Self::UnknownField { field: hidden() },
+            Self::Substituted { .. } => Self::Substituted { key: hidden() },
             Self::BadLabel { field, rule, .. } => Self::BadLabel { field, key: hidden(), rule },
             Self::TooLarge { .. }
             | Self::KeyMissing { .. }

@@ -182,6 +182,7 @@ fn spec(file: &Path) -> (String, Overrides) {
         components: texts(&spec["components"]),
         ignore_missing_components: spec["ignoreMissingComponents"] == true,
         patches: spec["patches"].as_array().into_iter().flatten().map(patch).collect(),
+        substitutes: false,
         common_labels: marks(&spec["commonMetadata"]["labels"]),
         common_annotations: marks(&spec["commonMetadata"]["annotations"]),
     };

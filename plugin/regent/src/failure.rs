@@ -8,6 +8,7 @@ use crate::source::tar::UploadProblem;
 use regent_core::authority::{AuthorityRefusal, Rule};
 use regent_core::files::{FileProblem, FilesError};
 use regent_core::flux::release::Withheld;
+use regent_core::flux::substitution;
 use regent_core::handover::decide::{Stop, StopKind};
 use regent_core::handover::plan::PlanRefusal;
 use regent_core::import::ImportRefusal;
@@ -15,6 +16,7 @@ use regent_core::rebootstrap::RebootstrapRefusal;
 use regent_core::restore::RestoreRefusal;
 use regent_core::retire::RetireRefusal;
 use regent_core::rules::RuleRefusal;
+use regent_core::secret::SecretProblem;
 use regent_core::{DocumentProblem, Refusal};
 use regent_sops::IdentityProblem;
 use std::io::{ErrorKind, Write as _};
@@ -627,6 +629,8 @@ fn way_out_of_flux(problem: &DocumentProblem) -> Option<&'static str> {
         Some(problem.way_out())
     } else if let DocumentProblem::AppliedTwice { .. } = problem {
         Some("let one of them apply it")
+    } else if let DocumentProblem::Secret(SecretProblem::Substituted { .. }) = problem {
+        Some(substitution::WAY_OUT)
     } else if let DocumentProblem::SeveralPlaces = problem {
         Some("give each of them a file of its own")
     } else if let DocumentProblem::NotApplied = problem {

@@ -48,6 +48,11 @@ impl Plaintext {
         self.0.ends_with(suffix)
     }
 
+    /// Whether `part`, which is not empty, stands somewhere in the bytes.
+    pub fn contains(&self, part: &[u8]) -> bool {
+        self.0.windows(part.len()).any(|window| window == part)
+    }
+
     /// Whether both hold the same bytes, compared without an early end.
     pub fn same_bytes(&self, other: &Self) -> bool {
         bool::from(subtle::ConstantTimeEq::ct_eq(self.0.as_slice(), other.0.as_slice()))

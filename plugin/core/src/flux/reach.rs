@@ -47,6 +47,8 @@ pub struct Overrides {
     pub ignore_missing_components: bool,
     /// `patches`: after its own.
     pub patches: Vec<InlinePatch>,
+    /// Whether `postBuild` replaces variables in what the build made.
+    pub substitutes: bool,
     /// `commonMetadata.labels`: put on every object after the build.
     pub common_labels: BTreeMap<String, String>,
     /// `commonMetadata.annotations`, likewise.
@@ -110,7 +112,7 @@ pub enum Use {
     },
 }
 
-/// What the build makes of a name and a namespace.
+/// What the build makes of an object: its name, its namespace, and what becomes of its text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
     /// The namespace that replaces the object's own, where one does.
@@ -119,6 +121,8 @@ pub struct Place {
     pub prefix: String,
     /// All suffixes, the outermost last. A generator's hash stands behind them.
     pub suffix: String,
+    /// Whether variables are replaced in it after the build, values that were decrypted included.
+    pub substituted: bool,
 }
 
 /// An encrypted document among the resources.

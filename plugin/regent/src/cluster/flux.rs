@@ -148,11 +148,18 @@ impl Kustomization {
                 components: listed(&spec["components"]).iter().filter_map(text).collect(),
                 ignore_missing_components: spec["ignoreMissingComponents"].as_bool().unwrap_or_default(),
                 patches: patches(spec),
+                substitutes: substitutes(&spec["postBuild"]),
                 common_labels: texts(&spec["commonMetadata"]["labels"]),
                 common_annotations: texts(&spec["commonMetadata"]["annotations"]),
             },
         }
     }
+}
+
+/// Whether kustomize-controller replaces variables after a build: where it has any, or is told to in any case.
+fn substitutes(post_build: &Value) -> bool {
+    let has_own = post_build["substitute"].as_object().is_some_and(|variables| !variables.is_empty());
+    has_own || !listed(&post_build["substituteFrom"]).is_empty() || post_build["substituteStrategy"] == "Always"
 }
 
 /// The account that kustomize-controller writes as wherever a Kustomization names none, by the flag of its Deployment; its own
@@ -439,6 +446,20 @@ mod tests {
         let mut including = sound.clone();
         including["spec"]["include"] = json!([{ "repository": { "name": "other" } }]);
         assert!(verified(&including, "main@sha1:aaaa").is_err());
+    }
+
+    #[test]
+    fn variables_are_replaced_where_there_are_any_or_always() {
+        for post_build in [
+            json!({ "substitute": { "a": "b" } }),
+            json!({ "substituteFrom": [{ "kind": "ConfigMap", "name": "a", "optional": true }] }),
+            json!({ "substitute": {}, "substituteStrategy": "Always" }),
+        ] {
+            assert!(Kustomization::of(&json!({ "spec": { "postBuild": post_build } })).overrides.substitutes);
+        }
+        for post_build in [Value::Null, json!({}), json!({ "substitute": {}, "substituteFrom": [] })] {
+            assert!(!Kustomization::of(&json!({ "spec": { "postBuild": post_build } })).overrides.substitutes);
+        }
     }
 
     fn deployment(command: &Value, args: &Value) -> Value {

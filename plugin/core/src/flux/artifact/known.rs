@@ -90,9 +90,9 @@ impl Digest {
             Form::Manifest(_) | Form::Whole(..) => {}
             Form::Generated(_) => return None,
         }
-        let Place { namespace, prefix, suffix } = &input.place;
+        let Place { namespace, prefix, suffix, substituted } = &input.place;
         let mut digest = Sha256::new();
-        digest.update([u8::from(namespace.is_some())]);
+        digest.update([u8::from(namespace.is_some()), u8::from(*substituted)]);
         for name in [namespace.as_deref().unwrap_or_default(), prefix, suffix] {
             digest.update((name.len() as u64).to_le_bytes());
             digest.update(name);

@@ -5,6 +5,7 @@
 //! kustomize-controller from emptying the live Secret.
 
 use super::overlay::Selector;
+use crate::flux::substitution;
 use crate::object;
 use crate::object::View;
 use regent_sops::{Branch, Document, Element, Entry, Format, Leaf, Limits, Node, Scalar};
@@ -79,8 +80,7 @@ impl Change {
 /// how it names it, whether and how kustomize-controller decrypts, applies and prunes it, who may write it.
 pub(super) fn is_reserved(key: &str, value: Option<&str>) -> bool {
     match key {
-        "kustomize.toolkit.fluxcd.io/prune" => value != Some("disabled"),
-        "kustomize.toolkit.fluxcd.io/substitute" => false,
+        "kustomize.toolkit.fluxcd.io/prune" | substitution::MARK => value != Some("disabled"),
         _ => RESERVED.iter().any(|prefix| key.starts_with(prefix)),
     }
 }

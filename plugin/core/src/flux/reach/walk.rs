@@ -335,7 +335,13 @@ impl<'a> Walk<'a> {
         }
         self.uses.push((path.clone(), Used::Item(self.items.len())));
         let (file, what) = (path.clone(), What::Objects { published });
-        self.items.push(Item { file, what, site, place: Place::default(), sealed });
+        self.items.push(Item {
+            file,
+            what,
+            site,
+            place: Place { substituted: self.overrides.substitutes, ..Place::default() },
+            sealed,
+        });
     }
 
     /// The objects of a file: all of one that may hold ciphertext. `None` where that was refused.
@@ -392,7 +398,7 @@ impl<'a> Walk<'a> {
             name: generator.name.clone(),
             namespace: generator.namespace.clone(),
             kind: generator.kind.clone(),
-            place: Place::default(),
+            place: Place { substituted: self.overrides.substitutes, ..Place::default() },
             has_hash: generator.has_hash,
             has_literals: !generator.literals.is_empty(),
             inputs,
@@ -409,7 +415,13 @@ impl<'a> Walk<'a> {
             sealed.push(Some(generated_secret(&generated.name, generated.namespace.as_deref())));
         }
         let (file, what) = (generated.file.clone(), What::Generator(generated));
-        self.items.push(Item { file, what, site, place: Place::default(), sealed });
+        self.items.push(Item {
+            file,
+            what,
+            site,
+            place: Place { substituted: self.overrides.substitutes, ..Place::default() },
+            sealed,
+        });
     }
 
     /// Whether an input is encrypted; one that kustomize-controller would not decrypt is refused.
