@@ -91,3 +91,27 @@ class Handing:
     def stubs(self):
         """The revision of the artifact with stubs, as soon as it is published."""
         return self.it.published(lambda artifact: artifact.get("revision", "").startswith("handover@"))["revision"]
+
+
+def types(repository, commands):
+    for command in commands:
+        subprocess.run(["sh", "-ec", command], cwd=repository, check=True, stdout=subprocess.DEVNULL)
+
+
+def told(handing, name):
+    """What an administrator is told of a step."""
+    stage, file = handing.stage, admin(handing)
+    words = ["retire", "--repo", stage.repo.folder, "--revision", "main", "--path", "clusters/prod", "--config", file, "-o", "json"]
+    done = subprocess.run([stage.house.regent, *map(str, words)], capture_output=True, env=stage.house.env)
+    assert not leaks(done.stdout + done.stderr)
+    step, = (each for each in json.loads(done.stdout)["steps"] if each["step"] == name)
+    return step
+
+
+def admin(handing):
+    """The operator's file, for an administrator."""
+    config = json.loads(handing.it.regent.config.read_text())
+    config["store"]["kubeconfig"] = str(handing.it.cluster.kubeconfig())
+    file = handing.stage.folder / "admin.yaml"
+    file.write_text(json.dumps(config))
+    return file

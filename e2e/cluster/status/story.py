@@ -182,7 +182,7 @@ def vault_rules(place, plugin):
     cluster.create(deployment()).ok()
     place.told(0, "prod: Vault rules")
     cluster.create({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "regent-keys-prod", "namespace": NAMESPACE}}).ok()
-    assert place.told(1, "prod: Vault rules", ["keys"])["keys"]["mounted"] == ["regent-keys-prod"]
+    assert place.told(1, "prod: Vault rules", ["keys"])["keys"]["mounted"] == ["argocd/regent-keys-prod"]
     cluster.delete("Secret", "regent-keys-prod", NAMESPACE).ok()
 
     # The Secret goes, which Git does not bring back.

@@ -10,6 +10,7 @@ import os
 import subprocess
 
 import let_go
+from let_go import told
 from stage import CANARY, config_map, leaks
 
 LABEL = "regent.dev/authority"
@@ -128,7 +129,7 @@ def hashed(values):
 def goes_back(handing):
     """The plain repository again, without a key: `regent retire` says what has to be in the commit first."""
     it = handing.it
-    says = " ".join(left_of_flux(handing))
+    says = " ".join(told(handing, "flux")["left"])
     assert "kustomization.yaml/gen of this commit" in says and "kustomization.yaml/fixed of this commit" in says, says
     gen, fixed = (next(name for name in of(it, "prod", it.app) if name.startswith(own)) for own in ("gen", "fixed"))
     files = {"db.yaml": stub("db"), "kustomization.yaml": json.dumps({
@@ -140,22 +141,9 @@ def goes_back(handing):
             {"resources": ["secret.yaml"], "nameSuffix": name.removeprefix(own)})
     files.update(dict.fromkeys(["gen.env", "token.txt", "values.json", "values.yaml"]))
     revision = it.commit(files)
-    assert all("of this commit" not in one for one in left_of_flux(handing))
+    assert all("of this commit" not in one for one in told(handing, "flux")["left"])
     it.app.spec(sourceRef=it.repository.ref, decryption=None)
     it.app.ready(revision)
-
-
-def left_of_flux(handing):
-    """What an administrator is told of Flux."""
-    it, stage = handing.it, handing.stage
-    config = json.loads(it.regent.config.read_text())
-    config["store"]["kubeconfig"] = str(it.cluster.kubeconfig())
-    file = stage.folder / "admin.yaml"
-    file.write_text(json.dumps(config))
-    words = ["retire", "--repo", stage.repo.folder, "--revision", "main", "--path", "clusters/prod", "--config", file, "-o", "json"]
-    done = subprocess.run([stage.house.regent, *map(str, words)], capture_output=True, env=stage.house.env)
-    step, = (each for each in json.loads(done.stdout)["steps"] if each["step"] == "flux")
-    return step["left"]
 
 
 def stub(name):

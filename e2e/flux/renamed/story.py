@@ -10,6 +10,7 @@ import subprocess
 
 import let_go
 from authority import value
+from let_go import admin, told, types
 from stage import Sealed, leaks, secret
 
 BASE = {"namePrefix": "base-", "resources": ["api.yaml", "web.yaml"], "secretGenerator": [{"name": "gen", "envs": ["gen.env"]}]}
@@ -157,30 +158,6 @@ def by_hand(handing, command, *words, of=None):
     done = subprocess.run(list(map(str, words)), capture_output=True, text=True, env=env)
     assert not leaks((done.stdout + done.stderr).encode())
     return done
-
-
-def types(repository, commands):
-    for command in commands:
-        subprocess.run(["sh", "-ec", command], cwd=repository, check=True, stdout=subprocess.DEVNULL)
-
-
-def told(handing, name):
-    """What an administrator is told of a step."""
-    stage, file = handing.stage, admin(handing)
-    words = ["retire", "--repo", stage.repo.folder, "--revision", "main", "--path", "clusters/prod", "--config", file, "-o", "json"]
-    done = subprocess.run([stage.house.regent, *map(str, words)], capture_output=True, env=stage.house.env)
-    assert not leaks(done.stdout + done.stderr)
-    step, = (each for each in json.loads(done.stdout)["steps"] if each["step"] == name)
-    return step
-
-
-def admin(handing):
-    """The operator's file, for an administrator."""
-    config = json.loads(handing.it.regent.config.read_text())
-    config["store"]["kubeconfig"] = str(handing.it.cluster.kubeconfig())
-    file = handing.stage.folder / "admin.yaml"
-    file.write_text(json.dumps(config))
-    return file
 
 
 def deployment():

@@ -12,7 +12,7 @@ use crate::object::{self, Meta};
 use regent_sops::{Branch, Document, Element, Entry, Format, Leaf, Limits, Node, Scalar};
 
 /// The names that kustomize looks for.
-pub(crate) const FILE_NAMES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
+pub const FILE_NAMES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
 
 /// What a kustomization says.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -35,9 +35,9 @@ pub(crate) struct HandoverArgs {
     /// The image of the Jobs; by default `regent`, as the manifests have it.
     #[arg(long, value_name = "IMAGE", requires = "in_cluster", help_heading = "Jobs")]
     pub(crate) image: Option<String>,
-    /// Once it is settled, remove the Secrets with keys that Argo CD's repo-server mounts for this authority.
+    /// Once it is settled, remove the Secrets with keys that its front doors mount for this authority.
     ///
-    /// Front doors need none any more. Refused where another authority's rule, or another program, has one of them too, and where
+    /// Front doors need none any more: beside Argo CD, and beside Flux where `--config` delivers by it. Refused where another authority's rule, or another program, has one of them too, and where
     /// that is not known. With `--plan` it is told, with `--print-policy` the rights for it are printed. Keep the offline root.
     #[arg(long, help_heading = "Decisions")]
     pub(crate) retire_keys: bool,

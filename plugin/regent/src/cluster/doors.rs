@@ -1,4 +1,4 @@
-//! Where regent runs beside Argo CD, as its Deployments say, and the Secrets with keys that its Pods have.
+//! Where regent runs beside Argo CD and beside Flux, as workloads there say, and the Secrets with keys that their Pods have.
 
 use std::collections::BTreeMap;
 
@@ -12,16 +12,32 @@ use super::{Cluster, ClusterError};
 /// What Secrets with keys are called in the manifests.
 pub(crate) const KEYS: &str = "regent-keys-";
 
+/// Where doors are: beside Argo CD, and where the operator's file delivers anything by Flux, beside its controllers.
+pub(crate) fn namespaces(config: Option<&RegentConfig>) -> Vec<Namespace> {
+    let argocd = config.map(|config| config.argocd.clone()).unwrap_or_default().namespace;
+    let flux = config.filter(|config| !config.flux.applications.is_empty()).map(|config| &config.flux);
+    // `flux-system`, or what was read as a namespace.
+    let flux = flux.and_then(|flux| Namespace::parse(flux.namespace()).ok()).filter(|flux| *flux != argocd);
+    [argocd].into_iter().chain(flux).collect()
+}
+
+/// What runs for good in a namespace: regent beside Flux is a `StatefulSet`.
+pub(crate) async fn lasting(cluster: &Cluster, namespace: &Namespace) -> Result<Vec<Value>, ClusterError> {
+    let mut lasting = deployments(cluster, namespace).await?;
+    lasting.extend(cluster.list(&format!("/apis/apps/v1/namespaces/{namespace}/statefulsets"), "").await?);
+    Ok(lasting)
+}
+
 /// The Deployments of Argo CD's namespace. Its repo-server is one of them, whatever an installer called it.
 pub(crate) async fn deployments(cluster: &Cluster, argocd: &Namespace) -> Result<Vec<Value>, ClusterError> {
     cluster.list(&format!("/apis/apps/v1/namespaces/{argocd}/deployments"), "").await
 }
 
-/// Everything in Argo CD's namespace that runs Pods, but Jobs that have ended.
-pub(crate) async fn workloads(cluster: &Cluster, argocd: &Namespace) -> Result<Vec<Value>, ClusterError> {
-    let mut workloads = deployments(cluster, argocd).await?;
-    for (api, kind) in [("apps", "statefulsets"), ("apps", "daemonsets"), ("batch", "cronjobs"), ("batch", "jobs")] {
-        workloads.extend(cluster.list(&format!("/apis/{api}/v1/namespaces/{argocd}/{kind}"), "").await?);
+/// Everything in the namespace of a door that runs Pods, but Jobs that have ended.
+pub(crate) async fn workloads(cluster: &Cluster, namespace: &Namespace) -> Result<Vec<Value>, ClusterError> {
+    let mut workloads = lasting(cluster, namespace).await?;
+    for (api, kind) in [("apps", "daemonsets"), ("batch", "cronjobs"), ("batch", "jobs")] {
+        workloads.extend(cluster.list(&format!("/apis/{api}/v1/namespaces/{namespace}/{kind}"), "").await?);
     }
     workloads.retain(|workload| !has_ended(workload));
     Ok(workloads)
@@ -33,12 +49,13 @@ fn has_ended(workload: &Value) -> bool {
     workload["spec"]["parallelism"].is_number() && list(&workload["status"]["conditions"]).any(is_end)
 }
 
-/// The containers of a Deployment that are regent's doors, by their place in the list.
+/// The containers of a workload that are regent's doors, by their place in the list.
 pub(crate) fn doors(deployment: &Value) -> Vec<usize> {
     let is_door = |container: &Value| {
         let words: Vec<&str> =
             list(&container["command"]).chain(list(&container["args"])).filter_map(Value::as_str).collect();
-        container["name"] == "regent" || words.windows(2).any(|two| two == ["serve", "argocd"])
+        container["name"] == "regent"
+            || words.windows(2).any(|two| two == ["serve", "argocd"] || two == ["serve", "flux"])
     };
     list(&pod(deployment)["containers"])
         .enumerate()
@@ -82,18 +99,18 @@ pub(crate) fn key_secrets(workloads: &[Value], rules: &[Rule]) -> Vec<KeySecret>
 
 /// The rules by which these doors answer: of the operator's file that each of them mounts. Identities are where the door
 /// finds them.
-pub(crate) async fn rules(cluster: &Cluster, argocd: &Namespace, workloads: &[Value]) -> Result<Vec<Rule>, String> {
+pub(crate) async fn rules(cluster: &Cluster, namespace: &Namespace, workloads: &[Value]) -> Result<Vec<Rule>, String> {
     let mut rules = Vec::new();
     for workload in workloads {
         for at in doors(workload) {
             let File { folder, map, key } = file_of(workload, at).ok_or_else(|| {
                 format!(
-                    "the door in {argocd}/{} mounts no ConfigMap with its `--config`",
+                    "the door in {namespace}/{} mounts no ConfigMap with its `--config`",
                     text(&workload["metadata"]["name"])
                 )
             })?;
-            let file = format!("ConfigMap {argocd}/{map}");
-            let path = format!("/api/v1/namespaces/{argocd}/configmaps/{map}");
+            let file = format!("ConfigMap {namespace}/{map}");
+            let path = format!("/api/v1/namespaces/{namespace}/configmaps/{map}");
             let object = cluster.get(&path).await.map_err(|problem| format!("{file}: {problem}"))?;
             let object = object.ok_or_else(|| format!("{file} is not there"))?;
             let written = object["data"][&key].as_str().ok_or_else(|| format!("{file} has no {key}"))?;
@@ -268,8 +285,28 @@ mod tests {
         let container = &mut deployment["spec"]["template"]["spec"]["containers"][1];
         container["name"] = json!("plugin");
         assert_eq!(doors(&deployment), [1]);
-        let container = &mut deployment["spec"]["template"]["spec"]["containers"][1];
-        container["args"] = json!(["verify", "prod"]);
-        assert_eq!(doors(&deployment), [0; 0]);
+        for (args, found) in [
+            (json!(["serve", "flux", "--config=/etc/regent/regent.yaml"]), vec![1]),
+            (json!(["verify", "prod"]), vec![]),
+        ] {
+            deployment["spec"]["template"]["spec"]["containers"][1]["args"] = args;
+            assert_eq!(doors(&deployment), found);
+        }
+    }
+
+    #[test]
+    fn doors_are_beside_flux_where_it_delivers() {
+        let of = |text: &str| {
+            let config = RegentConfig::parse("regent.yaml", text.as_bytes()).unwrap();
+            namespaces(Some(&config)).iter().map(|it| it.as_str().to_owned()).collect::<Vec<_>>()
+        };
+        let map = include_str!("../../../../manifests/flux/example/config.yaml");
+        let (_, file) = map.split_once("regent.yaml: |\n").unwrap();
+        let file = file.lines().map(|line| line.strip_prefix("    ").unwrap_or_default());
+        let shipped = &file.collect::<Vec<_>>().join("\n");
+        assert_eq!(of(shipped), ["argocd", "flux-system"]);
+        let (before, _) = shipped.split_once("\nflux:").unwrap();
+        assert_eq!(of(before), ["argocd"]);
+        assert_eq!(namespaces(None).len(), 1);
     }
 }

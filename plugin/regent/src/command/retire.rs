@@ -21,10 +21,10 @@ use regent_core::bootstrap::After;
 use regent_core::emit::{Content, Encoding};
 use regent_core::evidence::{DocumentList, Evidence, ListedClass, ListedDocument, Reading};
 use regent_core::flux::artifact;
-use regent_core::name::{FilePath, HandoverId};
+use regent_core::name::{FilePath, HandoverId, Namespace};
 use regent_core::render::{self, Door, Request};
 use regent_core::retire::{self, May, RetireRefusal, Seen, Step, order};
-use regent_core::rules::{ArgoCd, RegentConfig};
+use regent_core::rules::{ArgoCd, Flux, RegentConfig};
 use regent_sops::Keyring;
 
 use self::report::Report;
@@ -33,7 +33,7 @@ use super::render::place_of;
 use super::root::{Connected, delivered_by_flux, quoted, store_of};
 use crate::cli::RetireArgs;
 use crate::cluster::installation::{InForce, schema};
-use crate::cluster::{block_on, witness};
+use crate::cluster::{block_on, doors, witness};
 use crate::config;
 use crate::failure::Failure;
 use crate::output;
@@ -60,7 +60,12 @@ pub(super) fn run(args: &RetireArgs) -> Result<ExitCode, Failure> {
             return manifests(&tree, &evidence, config.as_ref());
         }
         let argocd = config.as_ref().map(|config| config.argocd.clone()).unwrap_or_default();
-        let run = Run { args, tree: &tree, connected: &connected, evidence: &evidence, may: &may, argocd };
+        // Who has no operator's file may have Flux all the same.
+        let mut doors = doors::namespaces(config.as_ref());
+        let flux =
+            config.as_ref().map_or_else(|| Flux::default().namespace().to_owned(), |it| it.flux.namespace().to_owned());
+        doors.extend(Namespace::parse(&flux).ok().filter(|flux| !doors.contains(flux)));
+        let run = Run { args, tree: &tree, connected: &connected, evidence: &evidence, may: &may, argocd, doors };
         let report = run.look(config.as_ref()).await?;
         output::text(&report.to_text(args.output))?;
         Ok(report.exit().into())
@@ -96,6 +101,8 @@ struct Run<'a> {
     evidence: &'a Evidence,
     may: &'a May,
     argocd: ArgoCd,
+    /// Namespaces in which a front door may run.
+    doors: Vec<Namespace>,
 }
 
 impl Run<'_> {

@@ -1,4 +1,4 @@
-//! The Secrets with keys that Argo CD's repo-server mounts, once the handover is settled: front doors open nothing any more,
+//! The Secrets with keys that front doors mount, beside Argo CD's repo-server and beside Flux' controllers, once the handover is settled: front doors open nothing any more,
 //! so nobody needs them, unless another authority's rule has them too.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,21 +19,42 @@ use crate::output;
 
 /// A Secret with keys that is there, and what becomes of it.
 pub(in super::super) struct Key {
+    pub(in super::super) namespace: Namespace,
     pub(in super::super) name: String,
     pub(in super::super) verdict: Verdict,
     /// Of the very object that was looked at.
     metadata: Value,
 }
 
+impl Key {
+    /// As it is told.
+    pub(in super::super) fn told(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+}
+
 /// What the keys of one authority's doors are, and what may become of each. Those of others are left out.
-pub(in super::super) async fn of_doors(
+pub(in super::super) async fn of_all_doors(
     cluster: &Cluster,
-    argocd: &Namespace,
+    namespaces: &[Namespace],
     authority: &AuthorityName,
     own: &Standing,
 ) -> Result<Vec<Key>, ClusterError> {
-    let workloads = doors::workloads(cluster, argocd).await?;
-    let rules = doors::rules(cluster, argocd, &workloads).await;
+    let mut keys = Vec::new();
+    for namespace in namespaces {
+        keys.extend(of_doors(cluster, namespace, authority, own).await?);
+    }
+    Ok(keys)
+}
+
+async fn of_doors(
+    cluster: &Cluster,
+    namespace: &Namespace,
+    authority: &AuthorityName,
+    own: &Standing,
+) -> Result<Vec<Key>, ClusterError> {
+    let workloads = doors::workloads(cluster, namespace).await?;
+    let rules = doors::rules(cluster, namespace, &workloads).await;
     let known = rules.as_deref().unwrap_or_default();
     let secrets = doors::key_secrets(&workloads, known);
     let named = |secret| known.iter().filter(move |rule| uses(rule, secret)).map(|rule| &rule.authority);
@@ -56,8 +77,8 @@ pub(in super::super) async fn of_doors(
             continue;
         }
         // A volume may be optional.
-        let Some(metadata) = cluster.get_metadata(&path_of(argocd, &secret.name)).await? else { continue };
-        keys.push(Key { name: secret.name, verdict, metadata });
+        let Some(metadata) = cluster.get_metadata(&path_of(namespace, &secret.name)).await? else { continue };
+        keys.push(Key { namespace: namespace.clone(), name: secret.name, verdict, metadata });
     }
     Ok(keys)
 }
@@ -81,13 +102,12 @@ pub(super) struct RetireKeys<'a> {
 impl RetireKeys<'_> {
     /// What would be removed, and what would not. Changes nothing.
     pub(super) async fn plan(&self) -> Result<(), Failure> {
-        let (cluster, argocd) = self.place()?;
         // It is asked what is so afterwards.
-        let keys = self.look(cluster, &argocd, &Standing::Settled).await?;
+        let keys = self.look(&Standing::Settled).await?;
         let told = |key: &Key| match &key.verdict {
-            Verdict::Keep(why) => format!("Secret {argocd}/{} would stay: {why}", key.name),
+            Verdict::Keep(why) => format!("Secret {} would stay: {why}", key.told()),
             Verdict::Remove | Verdict::NotIts => {
-                format!("Secret {argocd}/{} would be removed, once it is settled", key.name)
+                format!("Secret {} would be removed, once it is settled", key.told())
             }
         };
         let told: Vec<String> = keys.iter().map(told).collect();
@@ -96,13 +116,13 @@ impl RetireKeys<'_> {
 
     /// Removes them, all or none. Nothing is removed before the witnesses say once more that it is settled.
     pub(super) async fn remove(&self) -> Result<(), Failure> {
-        let (cluster, argocd) = self.place()?;
+        let cluster = self.cluster()?;
         let own = standing(&self.keeper.evidence(self.root).await?);
-        let keys = self.look(cluster, &argocd, &own).await?;
+        let keys = self.look(&own).await?;
         let mut kept = Vec::new();
         for key in &keys {
             match &key.verdict {
-                Verdict::Keep(why) => kept.push((format!("{argocd}/{}", key.name), why.clone())),
+                Verdict::Keep(why) => kept.push((key.told(), why.clone())),
                 Verdict::Remove | Verdict::NotIts => {}
             }
         }
@@ -111,24 +131,22 @@ impl RetireKeys<'_> {
         }
         let mut told = Vec::new();
         for key in &keys {
-            let was_there = cluster.delete_secret(&path_of(&argocd, &key.name), &key.metadata).await;
+            let was_there = cluster.delete_secret(&path_of(&key.namespace, &key.name), &key.metadata).await;
             let was_there = was_there.map_err(|problem| cluster.failure(problem))?;
-            told.extend(was_there.then(|| format!("Secret {argocd}/{} was removed", key.name)));
+            told.extend(was_there.then(|| format!("Secret {} was removed", key.told())));
         }
         self.tell("keysRemoved", told)
     }
 
-    async fn look(&self, cluster: &Cluster, argocd: &Namespace, own: &Standing) -> Result<Vec<Key>, Failure> {
-        let keys = of_doors(cluster, argocd, &self.root.bootstrap.name, own).await;
+    async fn look(&self, own: &Standing) -> Result<Vec<Key>, Failure> {
+        let (cluster, namespaces) = (self.cluster()?, doors::namespaces(self.root.config.as_ref()));
+        let keys = of_all_doors(cluster, &namespaces, &self.root.bootstrap.name, own).await;
         keys.map_err(|problem| cluster.failure(problem))
     }
 
-    fn place(&self) -> Result<(&Cluster, Namespace), Failure> {
+    fn cluster(&self) -> Result<&Cluster, Failure> {
         match self.keeper {
-            Keeper::Cluster(connected) => {
-                let argocd = self.root.config.as_ref().map(|config| config.argocd.clone()).unwrap_or_default();
-                Ok((&connected.witnesses, argocd.namespace))
-            }
+            Keeper::Cluster(connected) => Ok(&connected.witnesses),
             // Refused before anything else.
             Keeper::Folder(_) => Err(Failure::Bug),
         }
@@ -145,6 +163,6 @@ impl RetireKeys<'_> {
     }
 }
 
-fn path_of(argocd: &Namespace, name: &str) -> String {
-    format!("/api/v1/namespaces/{argocd}/secrets/{name}")
+fn path_of(namespace: &Namespace, name: &str) -> String {
+    format!("/api/v1/namespaces/{namespace}/secrets/{name}")
 }

@@ -14,7 +14,7 @@ use std::time::SystemTime;
 use regent_core::Refusal;
 use regent_core::bootstrap::{Bootstrap, VaultPlace};
 use regent_core::handover::rights::{Policy, Rule, own_token};
-use regent_core::name::{AuthorityName, SecretName};
+use regent_core::name::{AuthorityName, Namespace, SecretName};
 use regent_core::render::Class;
 use regent_core::rules::{ArgoCd, RegentConfig};
 use regent_core::settle::ApplicationName;
@@ -26,7 +26,7 @@ use super::super::root::{built, quoted};
 use super::super::status::secret_name;
 use super::stop::{HandoverStop, stopped};
 use crate::cli::{HandoverArgs, ReportOutputArg, VaultAuthArg};
-use crate::cluster::doors::KEYS;
+use crate::cluster::doors::{self, KEYS};
 use crate::cluster::rights::{self, HOME};
 use crate::config;
 use crate::failure::{Failure, one_line};
@@ -43,6 +43,7 @@ pub(super) fn print(args: &HandoverArgs) -> Result<ExitCode, Failure> {
         uid: args.service_account_uid.clone(),
         listed: Listed::of(files)?,
         refreshed: args.applications.clone(),
+        doors: doors::namespaces(config.as_ref()),
         argocd: config.map(|config| config.argocd).unwrap_or_default(),
         retire_keys: args.retire_keys,
         bootstrap,
@@ -93,6 +94,8 @@ struct Needed {
     /// Applications that were named.
     refreshed: Vec<ApplicationName>,
     argocd: ArgoCd,
+    /// Namespaces with front doors.
+    doors: Vec<Namespace>,
     /// Whether it removes the keys, too.
     retire_keys: bool,
 }
@@ -306,7 +309,9 @@ impl Needed {
                 named("secrets", &format!("{KEYS}{}", self.name()), &["get", "delete"]),
             ];
             let name = format!("regent-retire-keys-{}", self.name());
-            objects.extend(role(&name, self.argocd.namespace.as_str(), &rules, &[account(&handover)]));
+            for namespace in &self.doors {
+                objects.extend(role(&name, namespace.as_str(), &rules, &[account(&handover)]));
+            }
         }
         objects
     }
@@ -541,6 +546,7 @@ mod tests {
             },
             refreshed: Vec::new(),
             argocd: ArgoCd::default(),
+            doors: doors::namespaces(None),
             retire_keys: false,
         }
     }

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::jiff::Timestamp;
 use regent_core::evidence::{ListedDocument, Reading};
-use regent_core::name::{AuthorityName, SecretName};
+use regent_core::name::{AuthorityName, Namespace, SecretName};
 use regent_core::retire::{InUse, Seen, Standing, Step, Verdict, lock};
 use serde_json::{Value, json};
 
-use super::super::handover::keys::of_doors;
+use super::super::handover::keys::of_all_doors;
 use super::super::root::quoted;
 use super::{Run, Told};
 use crate::cluster::applications::if_served;
@@ -79,18 +79,17 @@ impl Run<'_> {
 
     async fn keys(&self) -> Told {
         // Nobody gets here before.
-        let keys = of_doors(&self.connected.witnesses, &self.argocd.namespace, self.name(), &Standing::Settled).await;
+        let keys = of_all_doors(&self.connected.witnesses, &self.doors, self.name(), &Standing::Settled).await;
         let keys = match keys {
             Ok(keys) => keys,
             Err(problem) => return Told::unknown(format!("the keys of doors cannot be looked at: {problem}")),
         };
-        let argocd = &self.argocd.namespace;
         let (mut left, mut kept, mut commands) = (Vec::new(), Vec::new(), Vec::new());
         for key in keys {
-            let secret = format!("Secret {argocd}/{}", key.name);
+            let secret = format!("Secret {}", key.told());
             match key.verdict {
                 Verdict::Remove => {
-                    commands.push(format!("{} -n {argocd} delete secret/{}", self.kubectl(), key.name));
+                    commands.push(format!("{} -n {} delete secret/{}", self.kubectl(), key.namespace, key.name));
                     left.push(secret);
                 }
                 Verdict::Keep(why @ (InUse::By(_) | InUse::Mounted(_))) => kept.push(format!("{secret}: {why}")),
@@ -103,8 +102,75 @@ impl Run<'_> {
         if left.is_empty() && !kept.is_empty() { kept_told(kept.join("; ")) } else { Told::left(left, commands) }
     }
 
-    /// The container beside Argo CD's repo-server, and what was made for it.
+    /// Whatever runs regent, and what was made for it.
     async fn sidecar(&self) -> Looked<Told> {
+        let (argocd, flux) = (self.beside_argocd().await?, self.beside_flux().await?);
+        Ok(argocd.and(flux))
+    }
+
+    /// What runs beside Flux' controllers. It is applied by Flux itself, mostly, and then Git says that it goes.
+    async fn beside_flux(&self) -> Looked<Told> {
+        let side = self.witnesses_side();
+        let mut all = Told::gone();
+        for namespace in self.doors.iter().filter(|it| **it != self.argocd.namespace) {
+            let mut workloads = doors::lasting(side.cluster, namespace).await?;
+            workloads.retain(|workload| !doors::doors(workload).is_empty());
+            if workloads.is_empty() {
+                continue;
+            }
+            let others = self.others_by(side.cluster, namespace, &workloads).await?;
+            if !others.is_empty() {
+                return Ok(kept_told(format!(
+                    "beside Flux it serves {}; take the rule of {} and its Kustomizations out of its file",
+                    others.join(", "),
+                    self.name()
+                )));
+            }
+            for workload in &workloads {
+                // What a list holds does not name its kind; a StatefulSet alone has a Service.
+                let kind = if workload["spec"]["serviceName"].is_null() { "Deployment" } else { "StatefulSet" };
+                let (name, labels) = (text(&workload["metadata"]["name"]), &workload["metadata"]["labels"]);
+                let by = |key: &str| labels[format!("kustomize.toolkit.fluxcd.io/{key}")].as_str();
+                let told = match (by("namespace"), by("name")) {
+                    (Some(of), Some(by)) => format!(
+                        "{kind} {namespace}/{name} runs it, and Kustomization {of}/{by} applies that: take it out of Git, and what \
+                         kustomize-controller has of regent last (manifests/flux)"
+                    ),
+                    (_, _) => format!("{kind} {namespace}/{name} runs it"),
+                };
+                let is_applied = by("name").is_some();
+                let command = format!("{} -n {namespace} delete {}/{name}", side.kubectl, kind.to_lowercase());
+                all.append(Told::left(vec![told], (!is_applied).then_some(command).into_iter().collect()));
+            }
+        }
+        if let Seen::Left(_) = all.seen {
+            return Ok(all);
+        }
+        // They bind whoever applies a Kustomization, and refuse the plain repository to none.
+        let mut things = Vec::new();
+        for name in ["source", "decryption", "artifacts", "tokens"] {
+            things.extend(policy_pair(side.cluster, &format!("regent-flux-{name}")).await?);
+        }
+        let others = self.other_authorities(side.cluster).await?;
+        if !others.is_empty() && !things.is_empty() {
+            return Ok(kept_told(format!("the policies regent-flux-* guard {} too", others.join(", "))));
+        }
+        Ok(side.deletion(things, &[]))
+    }
+
+    /// The other authorities that these serve.
+    async fn others_by(&self, cluster: &Cluster, namespace: &Namespace, workloads: &[Value]) -> Looked<Vec<String>> {
+        let mut others: BTreeSet<String> = BTreeSet::new();
+        match doors::rules(cluster, namespace, workloads).await {
+            Ok(rules) => others.extend(rules.iter().map(|rule| rule.authority.to_string())),
+            Err(_) => others.extend(self.other_authorities(cluster).await?),
+        }
+        others.remove(self.name().as_str());
+        Ok(others.into_iter().collect())
+    }
+
+    /// The container beside Argo CD's repo-server, and what was made for it.
+    async fn beside_argocd(&self) -> Looked<Told> {
         let (side, argocd) = (self.witnesses_side(), self.argocd.namespace.as_str());
         let deployments = doors::deployments(side.cluster, &self.argocd.namespace).await?;
         if deployments.is_empty() && if_served(side.cluster).await?.is_some() {
@@ -112,12 +178,7 @@ impl Run<'_> {
                 "there is no Deployment in the namespace {argocd}: `--config` says where Argo CD's repo-server is"
             )));
         }
-        let mut others: BTreeSet<String> = BTreeSet::new();
-        match doors::rules(side.cluster, &self.argocd.namespace, &deployments).await {
-            Ok(rules) => others.extend(rules.iter().map(|rule| rule.authority.to_string())),
-            Err(_) => others.extend(self.other_authorities(side.cluster).await?),
-        }
-        others.remove(self.name().as_str());
+        let others = self.others_by(side.cluster, &self.argocd.namespace, &deployments).await?;
         let (mut left, mut commands) = (Vec::new(), Vec::new());
         for deployment in &deployments {
             let (found, name) = (doors::doors(deployment), text(&deployment["metadata"]["name"]));
@@ -143,7 +204,6 @@ impl Run<'_> {
             ));
         }
         if !others.is_empty() && !left.is_empty() {
-            let others: Vec<String> = others.into_iter().collect();
             return Ok(kept_told(format!(
                 "it serves {}; take the rule of {} out of its file",
                 others.join(", "),
@@ -219,11 +279,8 @@ impl Run<'_> {
             json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": metadata })
         });
         let refresh = format!("regent-refresh-{name}");
-        let mut printed = vec![
-            (HOME, refresh.clone()),
-            (argocd.as_str(), refresh),
-            (argocd.as_str(), format!("regent-retire-keys-{name}")),
-        ];
+        let mut printed = vec![(HOME, refresh.clone()), (argocd.as_str(), refresh)];
+        printed.extend(self.doors.iter().map(|namespace| (namespace.as_str(), format!("regent-retire-keys-{name}"))));
         let namespaces: BTreeSet<&str> = listed.iter().map(|it| it.name.namespace().as_str()).collect();
         printed.extend(namespaces.into_iter().map(|namespace| (namespace, format!("regent-listed-{name}"))));
         let printed = printed.iter().flat_map(|(namespace, name)| {
@@ -420,6 +477,19 @@ impl Told {
             Seen::Gone | Seen::Kept(_) | Seen::Unknown(_) => self.seen = Seen::Left(left),
         }
         self.commands.extend(more.commands);
+    }
+
+    /// Of two places of one step: what is not known is told first, then what is left, and both of what stays.
+    fn and(mut self, other: Told) -> Told {
+        match (&self.seen, &other.seen) {
+            (Seen::Unknown(_), _) | (_, Seen::Gone) => self,
+            (Seen::Kept(one), Seen::Kept(two)) => kept_told(format!("{one}; {two}")),
+            (_, Seen::Unknown(_)) | (Seen::Gone, _) | (Seen::Kept(_), Seen::Left(_)) => other,
+            (Seen::Left(_), _) => {
+                self.append(other);
+                self
+            }
+        }
     }
 
     fn prepend(&mut self, left: Vec<String>, commands: Vec<String>) {

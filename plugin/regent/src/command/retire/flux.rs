@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use regent_core::evidence::ListedDocument;
-use regent_core::files::Content;
+use regent_core::files::{Content, Files};
 use regent_core::flux::observed::{Kustomization, SourceRef};
 use regent_core::flux::reach::{self, Generated, Place, Use};
 use regent_core::flux::{artifact, generator};
+use regent_core::kustomization;
 use regent_core::name::{FilePath, ObjectName};
 use regent_core::rules::{Delivery, FluxApplication, FluxArtifact, FluxSource, RegentConfig};
 use regent_core::survey::{Sealing, SurveyedFile, survey};
@@ -68,6 +69,11 @@ impl Run<'_> {
             let commands = encrypted.iter().filter_map(|(file, documents)| self.stubs(file, documents, &places));
             return Told::left(left.collect(), commands.collect());
         }
+        match self.unlisted_bootstrap(&applications).await {
+            Ok(None) => {}
+            Ok(Some(told)) => return told,
+            Err(failure) => return Told::unknown(format!("what a Kustomization lists cannot be looked at: {failure}")),
+        }
         let left = taking.iter().map(|one| match application_of(one, &applications).map(|it| &it.delivery) {
             Some(Delivery::Patches(_)) => format!("Kustomization {} decrypts with regent", one.name),
             Some(Delivery::Artifact(_)) | None => format!("Kustomization {} takes {}", one.name, one.source),
@@ -96,6 +102,32 @@ impl Run<'_> {
         }
         let its = |file: &FilePath| listed.iter().filter(|document| document.path == *file).collect();
         sealed.into_iter().map(|file| (file.clone(), its(&file))).collect()
+    }
+
+    /// What has to be in the commit first where no kustomization says which files of the root are manifests: kustomize-controller
+    /// takes all of them for objects then, and `regent.yaml`, which no artifact holds, is none.
+    async fn unlisted_bootstrap(&self, applications: &[&FluxApplication]) -> Result<Option<Told>, Failure> {
+        let (cluster, whole) = (&self.connected.witnesses, self.tree.repository()?);
+        let root = self.tree.gathered.root.as_deref().filter(|root| *root != ".").unwrap_or_default();
+        for application in applications {
+            let found = flux::kustomization(cluster, &application.kustomization).await;
+            let Some(one) = found.map_err(|problem| cluster.failure(problem))? else { continue };
+            if !meets_bootstrap(&whole, &one.path, root) {
+                continue;
+            }
+            let folder = self.tree.path_of("kustomization.yaml");
+            let left = vec![format!(
+                "{folder} is not in this commit, and without one Flux takes regent.yaml, which regent leaves out, for an object"
+            )];
+            let files = self.places(applications).await?;
+            let listed: Vec<&str> = files.keys().map(FilePath::as_str).collect();
+            let (file, text) = (quoted(&folder), json!({ "resources": listed }));
+            let command = format!(
+                "printf '%s\\n' '{text}' > {file} && git add {file} && git commit {file} -m 'the manifests, and no others'"
+            );
+            return Ok(Some(Told::left(left, vec![command])));
+        }
+        Ok(None)
     }
 
     /// Whether a generator of the commit still makes a document of ciphertext.
@@ -208,6 +240,20 @@ impl Run<'_> {
     }
 }
 
+/// Whether kustomize-controller meets the `regent.yaml` of a root (empty for the top of the repository) where it lists what lies
+/// below a path by itself: no folder from there on has a kustomization.
+fn meets_bootstrap(repository: &Files, path: &str, root: &str) -> bool {
+    let path: Vec<&str> = path.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+    let root: Vec<&str> = root.split('/').filter(|part| !part.is_empty()).collect();
+    let has_one = |folder: &[&str]| {
+        kustomization::FILE_NAMES.iter().any(|name| {
+            let file = [folder, &[*name]].concat().join("/");
+            FilePath::parse(&file).is_ok_and(|file| repository.get(&file).is_some())
+        })
+    };
+    root.starts_with(&path) && (path.len()..=root.len()).all(|depth| !has_one(root.get(..depth).unwrap_or_default()))
+}
+
 /// The entry of the operator's file for a Kustomization.
 fn application_of<'a>(one: &Kustomization, applications: &[&'a FluxApplication]) -> Option<&'a FluxApplication> {
     applications.iter().copied().find(|application| application.kustomization == one.name)
@@ -287,6 +333,28 @@ mod tests {
         assert!(!needs(&name, None) && !needs(&name, Some("sops-age")));
         // The repository is everybody's.
         assert!(!needs(&ObjectName::parse("team/other").unwrap(), Some("regent-token")));
+    }
+
+    #[test]
+    fn a_bootstrap_is_met_where_no_kustomization_on_the_way_lists_anything() {
+        let with = |files: &[&str]| {
+            let mut all = Files::default();
+            for file in files {
+                assert!(all.insert(FilePath::parse(file).unwrap(), Content::NotRead));
+            }
+            all
+        };
+        let (root, bare) = ("clusters/prod", with(&["clusters/prod/regent.yaml"]));
+        for path in ["./clusters/prod", "clusters/prod/", "/clusters", "./", ""] {
+            assert!(meets_bootstrap(&bare, path, root), "{path}");
+        }
+        for path in ["clusters/prod/app", "clusters/pro", "other"] {
+            assert!(!meets_bootstrap(&bare, path, root), "{path}");
+        }
+        assert!(meets_bootstrap(&bare, "./", ""));
+        let listing = with(&["clusters/prod/Kustomization", "kustomization.yml"]);
+        assert!(!meets_bootstrap(&listing, "clusters", root) && !meets_bootstrap(&listing, "", root));
+        assert!(meets_bootstrap(&with(&["kustomization.yaml"]), "clusters", root));
     }
 
     #[test]

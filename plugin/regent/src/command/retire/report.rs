@@ -142,7 +142,7 @@ fn what(step: Step) -> &'static str {
         Step::Files => "no Application's path holds ciphertext",
         Step::Plugin => "Argo CD renders without the plugin",
         Step::Flux => "Flux takes the root from the repository again",
-        Step::Sidecar => "regent does not run beside Argo CD",
+        Step::Sidecar => "regent runs nowhere, beside Argo CD or Flux",
         Step::Lock => "the lock of this authority",
         Step::Accounts => "accounts and rights of this authority",
         Step::Policies => "policies and roles of `manifests/cluster`",
@@ -179,7 +179,7 @@ fn follows(step: Step) -> &'static str {
              of them by their guards. `serve flux` and its entry of the operator's file go last"
         }
         Step::Sidecar => {
-            "take the component out of Argo CD's kustomization or chart, or it comes back. A rollback to what the plugin rendered is an \
+            "take it out of where it is kept (Argo CD's kustomization or chart, Flux' folder), or it comes back. A rollback to what the plugin rendered is an \
              error then, unless Argo CD has it cached: that is what the lock refuses"
         }
         Step::Lock => "the API server refuses controllers nothing any more: the label on the Secrets means nothing",

@@ -279,24 +279,22 @@ async fn keys_left(args: &StatusArgs, config: Option<&RegentConfig>, name: &Auth
     files.dedup();
     let others: Vec<String> =
         rules.iter().filter(|rule| rule.authority != *name).map(|rule| format!("{KEYS}{}", rule.authority)).collect();
-    let argocd = config.map(|config| config.argocd.clone()).unwrap_or_default().namespace;
-    let mut mounted: Result<Vec<String>, String> = match doors::deployments(cluster, &argocd).await {
-        Ok(deployments) => Ok(doors::key_secrets(&deployments, &[]).into_iter().map(|secret| secret.name).collect()),
-        Err(error) => Err(error.to_string()),
-    };
-    if let Ok(mounted) = &mut mounted {
-        mounted.retain(|secret| !others.contains(secret));
-        let mut there = Vec::new();
-        for secret in mounted.drain(..) {
+    let mut there = Vec::new();
+    for namespace in doors::namespaces(config) {
+        let workloads = match doors::lasting(cluster, &namespace).await {
+            Ok(workloads) => workloads,
+            Err(error) => return Keys::Left { files, mounted: Err(error.to_string()) },
+        };
+        let secrets = doors::key_secrets(&workloads, &[]).into_iter().map(|secret| secret.name);
+        for secret in secrets.filter(|secret| !others.contains(secret)) {
             // A volume may be optional. Where its Secret cannot be looked at, it counts.
-            let path = format!("/api/v1/namespaces/{argocd}/secrets/{secret}");
+            let path = format!("/api/v1/namespaces/{namespace}/secrets/{secret}");
             if !matches!(cluster.get_metadata(&path).await, Ok(None)) {
-                there.push(secret);
+                there.push(format!("{namespace}/{secret}"));
             }
         }
-        *mounted = there;
     }
-    Keys::Left { files, mounted }
+    Keys::Left { files, mounted: Ok(there) }
 }
 
 #[cfg(test)]

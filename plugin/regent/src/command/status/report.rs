@@ -441,7 +441,10 @@ impl Report {
         let text = format!("nobody needs the rule's identities any more, and they are here: {}", few(&files));
         warn(files, text, "remove them there");
         let mounted = mounted.clone().unwrap_or_default();
-        let text = format!("nobody needs the keys any more, and Argo CD's repo-server mounts them: {}", few(&mounted));
+        let text = format!(
+            "nobody needs the keys any more, and what runs beside the controllers mounts them: {}",
+            few(&mounted)
+        );
         warn(mounted, text, "`regent handover --retire-keys` removes them");
         warnings
     }
