@@ -2,12 +2,14 @@
 operator's file that `regent serve flux` has.
 """
 
+import base64
 import json
 import os
 import re
 import subprocess
 
 import bootstrapped
+from authority import value
 from bao import HANDOVER, Bao
 from handed import regent_yaml
 from proxy import Proxy
@@ -45,6 +47,14 @@ class Handing:
         self.cluster.apply([
             {**rbac, "kind": "Role", "rules": [{"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["db"], "verbs": ["get"]}]},
             {**rbac, "kind": "RoleBinding", "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "listed"},
+             "subjects": [{"kind": "ServiceAccount", "name": ACCOUNT[1], "namespace": ACCOUNT[0]}]}])
+
+    def may_look_at(self, names):
+        """At these, too."""
+        rbac = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": "listed-too", "namespace": "prod"}}
+        self.cluster.apply([
+            {**rbac, "kind": "Role", "rules": [{"apiGroups": [""], "resources": ["secrets"], "resourceNames": names, "verbs": ["get"]}]},
+            {**rbac, "kind": "RoleBinding", "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "listed-too"},
              "subjects": [{"kind": "ServiceAccount", "name": ACCOUNT[1], "namespace": ACCOUNT[0]}]}])
 
     def before_the_record(self, acts):
@@ -115,3 +125,46 @@ def admin(handing):
     file = handing.stage.folder / "admin.yaml"
     file.write_text(json.dumps(config))
     return file
+
+
+def stock(it, **spec):
+    """The Secrets that Flux makes of the same commit by its own decryption, in another namespace: the values of each by name."""
+    it.flux.namespace("stock")
+    decryption = it.flux.decryption("sops-age", "stock", {"key.agekey": it.stage.key.file.read_text()})
+    app = it.flux.kustomization("stock", "stock", it.repository, path=it.root, targetNamespace="stock", decryption=decryption, **spec)
+    app.ready(f"main@sha1:{it.stage.repo.git('rev-parse', 'HEAD')}")
+    found = secrets(it, "stock", app)
+    app.delete()
+    return found
+
+
+def secrets(it, namespace, app):
+    """What is live of the Secrets that a Kustomization applied."""
+    names = [entry.split("_")[1] for entry in app.inventory() if entry.endswith("__Secret")]
+    return {name: plain(it.flux.live(name, namespace)) for name in names}
+
+
+def plain(live):
+    return {key: base64.b64decode(text).decode() for key, text in live["data"].items()}
+
+
+def env(stage, number):
+    """Text as the real sops encrypts it."""
+    command = ["sops", "--encrypt", "--age", stage.key.recipient, "--input-type", "dotenv", "--output-type", "dotenv", "/dev/stdin"]
+    text = f"PASSWORD={value(number)['password']}\n"
+    done = subprocess.run(command, input=text.encode(), capture_output=True, env=stage.house.env)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout
+
+
+def deployment(*secrets):
+    """One that refers to these."""
+    labels = {"app": "web"}
+    return json.dumps({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {
+        "replicas": 1, "selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": {"containers": [
+            {"name": "web", "image": "none", "envFrom": [{"secretRef": {"name": each}} for each in secrets]}]}}}})
+
+
+def refers(web):
+    """What it refers to."""
+    return [each["secretRef"]["name"] for each in web["spec"]["template"]["spec"]["containers"][0]["envFrom"]]

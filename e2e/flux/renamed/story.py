@@ -3,14 +3,13 @@ it, in the cluster, in Vault and in what it says, as Flux' own decryption of the
 changes, a permanent one comes back under its name, a build that names them otherwise is refused, and what `regent retire` prints leads back
 to the plain repository."""
 
-import base64
 import json
 import re
 import subprocess
 
 import let_go
 from authority import value
-from let_go import admin, told, types
+from let_go import admin, deployment, env, plain, refers, secrets, stock, told, types
 from stage import Sealed, leaks, secret
 
 BASE = {"namePrefix": "base-", "resources": ["api.yaml", "web.yaml"], "secretGenerator": [{"name": "gen", "envs": ["gen.env"]}]}
@@ -23,9 +22,11 @@ def overlay(prefix):
 def story(stage):
     handing = let_go.begin(stage, says="secrets: {permanent: [{name: prod/blue-base-api}]}\n", files={
         "kustomization.yaml": overlay("blue-"), "base/kustomization.yaml": json.dumps(BASE), "base/gen.env": env(stage, 1),
-        "base/api.yaml": Sealed(secret("api", value(2), "elsewhere")), "base/web.yaml": deployment()})
+        "base/api.yaml": Sealed(secret("api", value(2), "elsewhere")), "base/web.yaml": deployment("gen", "api")})
     it = handing.it
-    generated = stock(it)
+    ours = secrets(it, "prod", it.app)
+    assert stock(it) == ours and len(ours) == 3, f"Flux makes others than {sorted(ours)}"
+    generated, = (name for name in ours if name.startswith("blue-base-gen-"))
     names = ["blue-db", "blue-base-api", generated]
     live = [*map(it.live, names), it.flux.live("blue-base-web", "prod", "Deployment")]
     assert refers(live[-1]) == [generated, "blue-base-api"], refers(live[-1])
@@ -34,7 +35,7 @@ def story(stage):
     # Rights are by the names of the cluster, as far as they show; a hash shows once the inputs are opened.
     policy = handing.handover("--print-policy", says=["kustomization.yaml/gen"])
     assert "resourceNames:\n  - blue-base-api\n  - blue-db\n" in policy, policy
-    may_look(it, names)
+    handing.may_look_at(names)
     said = handing.handover("--plan")
     assert all(f"prod/{name}" in said for name in names), said
     handing.handover("--yes", says=[r"settled +.*1 Kustomization let go"])
@@ -61,24 +62,6 @@ def story(stage):
     it.flux.unchanged(*live)
     assert it.app.inventory() == inventory and refers(it.flux.live("blue-base-web", "prod", "Deployment")) == refers(live[-1])
     handing.bao.stop()
-
-
-def stock(it):
-    """The same commit, decrypted by Flux itself into another namespace, has the same Secrets; gives the name of the generated one."""
-    it.flux.namespace("stock")
-    decryption = it.flux.decryption("sops-age", "stock", {"key.agekey": it.stage.key.file.read_text()})
-    app = it.flux.kustomization("stock", "stock", it.repository, path=it.root, targetNamespace="stock", decryption=decryption)
-    app.ready(f"main@sha1:{it.stage.repo.git('rev-parse', 'HEAD')}")
-    theirs, ours = (secrets(it, namespace, of) for namespace, of in (("stock", app), ("prod", it.app)))
-    assert theirs == ours and len(ours) == 3, f"{sorted(theirs)} is not {sorted(ours)}, or not in all"
-    app.delete()
-    name, = (name for name in ours if name.startswith("blue-base-gen-"))
-    return name
-
-
-def secrets(it, namespace, app):
-    names = [entry.split("_")[1] for entry in app.inventory() if entry.endswith("__Secret")]
-    return {name: plain(it.flux.live(name, namespace)) for name in names}
 
 
 def delivers(handing, generated):
@@ -160,39 +143,5 @@ def by_hand(handing, command, *words, of=None):
     return done
 
 
-def deployment():
-    labels = {"app": "web"}
-    return json.dumps({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {
-        "replicas": 1, "selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": {"containers": [
-            {"name": "web", "image": "none", "envFrom": [{"secretRef": {"name": each}} for each in ("gen", "api")]}]}}}})
-
-
-def refers(web):
-    return [each["secretRef"]["name"] for each in web["spec"]["template"]["spec"]["containers"][0]["envFrom"]]
-
-
-def may_look(it, names):
-    """The account of the handover, at the Secrets of the list."""
-    rbac = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": "renamed", "namespace": "prod"}}
-    account, = it.cluster.get("RoleBinding", "listed", "prod").ok()["subjects"]
-    it.cluster.apply([
-        {**rbac, "kind": "Role", "rules": [{"apiGroups": [""], "resources": ["secrets"], "resourceNames": names, "verbs": ["get"]}]},
-        {**rbac, "kind": "RoleBinding", "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "renamed"},
-         "subjects": [account]}])
-
-
-def plain(live):
-    return {key: base64.b64decode(text).decode() for key, text in live["data"].items()}
-
-
 def ready(thing):
     return next(each for each in thing["status"]["conditions"] if each["type"] == "Ready")
-
-
-def env(stage, number):
-    """Text as the real sops encrypts it."""
-    command = ["sops", "--encrypt", "--age", stage.key.recipient, "--input-type", "dotenv", "--output-type", "dotenv", "/dev/stdin"]
-    text = f"PASSWORD={value(number)['password']}\n"
-    done = subprocess.run(command, input=text.encode(), capture_output=True, env=stage.house.env)
-    assert done.returncode == 0, done.stderr.decode()
-    return done.stdout

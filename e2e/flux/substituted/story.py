@@ -7,6 +7,7 @@ import json
 import subprocess
 
 import let_go
+from let_go import stock
 from stage import CANARY, Sealed, secret
 
 RESOURCES = ["db.yaml", "settings.yaml", "single.yaml", "marked.yaml", "encoded.yaml"]
@@ -31,12 +32,13 @@ def story(stage):
 
     # What Flux by itself makes of such a value, and of the others.
     it.commit({"changed.yaml": Sealed(secret("changed", {"password": CHANGED}, "prod")), "kustomization.yaml": listing("changed.yaml")})
-    assert stock(it) == {**values, "changed": f"{CANARY}-blue-$"}
+    passwords = {name: found["password"] for name, found in stock(it, postBuild=VARIABLES).items() if name != "db"}
+    assert passwords == {**values, "changed": f"{CANARY}-blue-$"}, sorted(passwords)
     # Nothing is published of it, nothing is handed over, and it is found before it is committed.
     words = ["changed.yaml", "stringData.password", "`spec.postBuild`"]
     message = refused(it, *words)
     assert CANARY not in message and it.app.inventory() == inventory
-    may_look(it, list(values))
+    handing.may_look_at(list(values))
     handing.handover("--plan", ends=1, says=[*words, "substitute: disabled"])
     assert lint(it, VARIABLES) == ["substituted"] and lint(it, None) == []
 
@@ -49,7 +51,7 @@ def story(stage):
     it.app.spec(postBuild=VARIABLES)
     it.applied(it.commit({"changed.yaml": marked(CHANGED, "changed")}))
     values["changed"], before["changed"] = CHANGED, it.live("changed")
-    may_look(it, list(values))
+    handing.may_look_at(list(values))
     handing.handover("--yes", says=[r"settled +.*1 Kustomization let go"])
     it.app.ready(handing.stubs())
     for name, value in values.items():
@@ -69,19 +71,6 @@ def marked(value, name="marked"):
     thing = json.loads(secret(name, {"password": value}, "prod"))
     thing["metadata"]["annotations"] = MARK
     return Sealed(json.dumps(thing))
-
-
-def stock(it):
-    """The passwords of the same commit, decrypted by Flux itself into another namespace."""
-    it.flux.namespace("stock")
-    decryption = it.flux.decryption("sops-age", "stock", {"key.agekey": it.stage.key.file.read_text()})
-    app = it.flux.kustomization("stock", "stock", it.repository, path=it.root, targetNamespace="stock", decryption=decryption,
-                                postBuild=VARIABLES)
-    app.ready(revision(it))
-    names = [entry.split("_")[1] for entry in app.inventory() if entry.endswith("__Secret")]
-    live = {name: it.flux.live(name, "stock")["data"]["password"] for name in names if name != "db"}
-    app.delete()
-    return {name: base64.b64decode(text).decode() for name, text in live.items()}
 
 
 def revision(it):
@@ -108,13 +97,3 @@ def lint(it, variables):
     assert done.returncode == (1 if found else 0), done
     assert all(each["file"].endswith("changed.yaml") for each in found), found
     return [each["rule"] for each in found]
-
-
-def may_look(it, names):
-    """The account of the handover, at the Secrets of the list."""
-    rbac = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": "substituted", "namespace": "prod"}}
-    account, = it.cluster.get("RoleBinding", "listed", "prod").ok()["subjects"]
-    it.cluster.apply([
-        {**rbac, "kind": "Role", "rules": [{"apiGroups": [""], "resources": ["secrets"], "resourceNames": names, "verbs": ["get"]}]},
-        {**rbac, "kind": "RoleBinding", "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "substituted"},
-         "subjects": [account]}])
