@@ -18,9 +18,9 @@ from stage import PATIENCE, leaks
 ACCOUNT = "regent-system", "regent-handover-prod"
 
 
-def begin(stage, says="", **kwargs):
+def begin(stage, says="", bao=None, **kwargs):
     """Git rules and everything is applied; gives who hands over. `says` is more of regent.yaml."""
-    bao = Bao(stage)
+    bao = bao or Bao(stage)
     proxy = Proxy(bao)
     files = {"regent.yaml": regent_yaml(proxy.address, says), **kwargs.pop("files", {})}
     it = bootstrapped.begin(stage, files=files, **kwargs)

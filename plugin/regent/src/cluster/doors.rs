@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use regent_core::name::Namespace;
+use regent_core::name::{AuthorityName, Namespace};
 use regent_core::retire::{KeySecret, Mount, found, uses};
 use regent_core::rules::{RegentConfig, Rule};
 use serde_json::Value;
@@ -14,11 +14,26 @@ pub(crate) const KEYS: &str = "regent-keys-";
 
 /// Where doors are: beside Argo CD, and where the operator's file delivers anything by Flux, beside its controllers.
 pub(crate) fn namespaces(config: Option<&RegentConfig>) -> Vec<Namespace> {
-    let argocd = config.map(|config| config.argocd.clone()).unwrap_or_default().namespace;
-    let flux = config.filter(|config| !config.flux.applications.is_empty()).map(|config| &config.flux);
-    // `flux-system`, or what was read as a namespace.
-    let flux = flux.and_then(|flux| Namespace::parse(flux.namespace()).ok()).filter(|flux| *flux != argocd);
+    let argocd = argocd(config);
+    let flux = config.filter(|config| !config.flux.applications.is_empty()).and_then(flux);
+    let flux = flux.filter(|flux| *flux != argocd);
     [argocd].into_iter().chain(flux).collect()
+}
+
+/// Where the doors of a root are, for whoever has rights there and nowhere else: beside Flux, where its operator's file delivers
+/// it so, else beside Argo CD. That a cluster with the one has the other's namespace is not assumed.
+pub(crate) fn namespace_of(config: Option<&RegentConfig>, authority: &AuthorityName) -> Namespace {
+    let delivers = |config: &&RegentConfig| config.flux.applications.iter().any(|one| one.authority == *authority);
+    config.filter(delivers).and_then(flux).unwrap_or_else(|| argocd(config))
+}
+
+fn argocd(config: Option<&RegentConfig>) -> Namespace {
+    config.map(|config| config.argocd.clone()).unwrap_or_default().namespace
+}
+
+/// `flux-system`, or what was read as a namespace.
+fn flux(config: &RegentConfig) -> Option<Namespace> {
+    Namespace::parse(config.flux.namespace()).ok()
 }
 
 /// What runs for good in a namespace: regent beside Flux is a `StatefulSet`.
@@ -308,5 +323,8 @@ mod tests {
         let (before, _) = shipped.split_once("\nflux:").unwrap();
         assert_eq!(of(before), ["argocd"]);
         assert_eq!(namespaces(None).len(), 1);
+        let config = RegentConfig::parse("regent.yaml", shipped.as_bytes()).unwrap();
+        let of = |name: &str| namespace_of(Some(&config), &AuthorityName::parse(name).unwrap()).as_str().to_owned();
+        assert_eq!((of("prod"), of("other")), ("flux-system".to_owned(), "argocd".to_owned()));
     }
 }

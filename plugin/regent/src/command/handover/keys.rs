@@ -139,9 +139,14 @@ impl RetireKeys<'_> {
     }
 
     async fn look(&self, own: &Standing) -> Result<Vec<Key>, Failure> {
-        let (cluster, namespaces) = (self.cluster()?, doors::namespaces(self.root.config.as_ref()));
-        let keys = of_all_doors(cluster, &namespaces, &self.root.bootstrap.name, own).await;
+        let cluster = self.cluster()?;
+        let keys = of_all_doors(cluster, &[self.namespace()], &self.root.bootstrap.name, own).await;
         keys.map_err(|problem| cluster.failure(problem))
+    }
+
+    /// The rights of this account end there.
+    fn namespace(&self) -> Namespace {
+        doors::namespace_of(self.root.config.as_ref(), &self.root.bootstrap.name)
     }
 
     fn cluster(&self) -> Result<&Cluster, Failure> {
@@ -154,7 +159,7 @@ impl RetireKeys<'_> {
 
     fn tell(&self, what: &str, mut lines: Vec<String>) -> Result<(), Failure> {
         if lines.is_empty() {
-            lines.push("none is left that a door mounts".to_owned());
+            lines.push(format!("none is left that a door in the namespace {} mounts", self.namespace()));
         }
         output::text(&match self.output {
             ReportOutputArg::Human => lines.iter().flat_map(|line| ["keys       ", line, "\n"]).collect(),

@@ -22,7 +22,7 @@ use regent_core::survey::{SurveyedFile, survey};
 use regent_sops::{Keyring, Limits};
 use serde_json::{Value, json};
 
-use super::super::root::{built, quoted};
+use super::super::root::{built, delivered_by_flux, quoted};
 use super::super::status::secret_name;
 use super::stop::{HandoverStop, stopped};
 use crate::cli::{HandoverArgs, ReportOutputArg, VaultAuthArg};
@@ -43,7 +43,8 @@ pub(super) fn print(args: &HandoverArgs) -> Result<ExitCode, Failure> {
         uid: args.service_account_uid.clone(),
         listed: Listed::of(files)?,
         refreshed: args.applications.clone(),
-        doors: doors::namespaces(config.as_ref()),
+        door: doors::namespace_of(config.as_ref(), &bootstrap.name),
+        is_flux: config.as_ref().is_some_and(|config| !delivered_by_flux(config, &bootstrap).is_empty()),
         argocd: config.map(|config| config.argocd).unwrap_or_default(),
         retire_keys: args.retire_keys,
         bootstrap,
@@ -94,8 +95,10 @@ struct Needed {
     /// Applications that were named.
     refreshed: Vec<ApplicationName>,
     argocd: ArgoCd,
-    /// Namespaces with front doors.
-    doors: Vec<Namespace>,
+    /// The namespace with the root's front door.
+    door: Namespace,
+    /// Whether Flux delivers the root.
+    is_flux: bool,
     /// Whether it removes the keys, too.
     retire_keys: bool,
 }
@@ -309,15 +312,17 @@ impl Needed {
                 named("secrets", &format!("{KEYS}{}", self.name()), &["get", "delete"]),
             ];
             let name = format!("regent-retire-keys-{}", self.name());
-            for namespace in &self.doors {
-                objects.extend(role(&name, namespace.as_str(), &rules, &[account(&handover)]));
-            }
+            objects.extend(role(&name, self.door.as_str(), &rules, &[account(&handover)]));
         }
         objects
     }
 
-    /// By namespace: what was named, else nothing that there could be.
+    /// By namespace: what was named, else nothing that there could be. Where Flux delivers there may be no Argo CD, and no
+    /// namespace of it.
     fn refreshed(&self) -> BTreeMap<&str, Vec<&str>> {
+        if self.refreshed.is_empty() && self.is_flux {
+            return BTreeMap::new();
+        }
         if self.refreshed.is_empty() {
             return BTreeMap::from([(self.argocd.namespace.as_str(), vec![PLACEHOLDER])]);
         }
@@ -546,7 +551,8 @@ mod tests {
             },
             refreshed: Vec::new(),
             argocd: ArgoCd::default(),
-            doors: doors::namespaces(None),
+            door: ArgoCd::default().namespace,
+            is_flux: false,
             retire_keys: false,
         }
     }
