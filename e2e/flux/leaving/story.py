@@ -3,6 +3,7 @@ mounts, and `regent retire` does not call it gone before nothing runs it. What F
 that is told."""
 
 import json
+import os
 import subprocess
 
 import let_go
@@ -34,13 +35,19 @@ def story(stage):
     types(stage.repo.folder, told(handing, "closed")["commands"])
     step = told(handing, "keys")
     assert step["left"] == [f"Secret {NAMESPACE}/{KEYS}"] and f"-n {NAMESPACE} delete secret/{KEYS}" in step["commands"][0], step
+    # kustomize-controller mounts nothing, and reads them all the same where a Kustomization says so.
+    other = it.flux.kustomization("other", NAMESPACE, it.repository, path="none", suspend=True,
+                                  decryption={"provider": "sops", "secretRef": {"name": KEYS}})
+    handing.handover("--yes", "--retire-keys", ends=1, says=[KEYS, f"Kustomization {NAMESPACE}/other"])
+    assert cluster.get("Secret", KEYS, NAMESPACE).status == 200 and told(handing, "keys")["state"] == "stays"
+    other.delete()
     handing.handover("--yes", "--retire-keys", says=[f"Secret {NAMESPACE}/{KEYS} was removed"])
     assert cluster.get("Secret", KEYS, NAMESPACE).status == 404 and told(handing, "keys")["state"] == "done"
     assert f"{NAMESPACE}/{KEYS}" not in status(handing)
 
     # Flux' step is not done, and with it neither is this one; what is there is seen all the same.
     step = told(handing, "sidecar")
-    assert step["state"] != "done" and step["commands"] == [], step
+    assert step["state"] == "not yet" and step["left"], step
     # A folder without a kustomization: the plain repository has a file in it that is no object.
     step = told(handing, "flux")
     assert "db.yaml of this commit is encrypted" in step["left"][0], step
@@ -57,18 +64,27 @@ def story(stage):
     cluster.delete("Secret", "regent-token", "prod").ok()
     assert told(handing, "flux")["state"] == "done"
     step = told(handing, "sidecar")
-    assert step["state"] == "to do" and "Kustomization flux-system/regent applies that" in " ".join(step["left"]), step
-    assert step["commands"] == [] and told(handing, "lock")["state"] not in ("to do", "done")
-    # The same by hand.
-    cluster.delete("StatefulSet", "regent", NAMESPACE).ok()
-    beside(handing, handing.config, labels={})
+    assert step["state"] == "to do" and "Kustomization flux-system/regent applied that: first take it out of Git" in step["left"][0], step
+    assert told(handing, "lock")["state"] not in ("to do", "done")
+    # Git alone does not take it away: it is never pruned.
+    typed(handing, step["commands"], f"-n {NAMESPACE} delete statefulset/regent")
     step = told(handing, "sidecar")
-    assert step["left"] == [f"StatefulSet {NAMESPACE}/regent runs it"], step
-    assert [command.split(" -n ")[1] for command in step["commands"]] == [f"{NAMESPACE} delete statefulset/regent"], step
-    cluster.delete("StatefulSet", "regent", NAMESPACE).ok()
+    left = {f"ConfigMap {NAMESPACE}/regent", f"Service {NAMESPACE}/regent", "ClusterRole regent-flux", "ClusterRoleBinding regent-flux"}
+    assert left == set(step["left"]) and told(handing, "lock")["state"] == "not yet", step
+    typed(handing, step["commands"], "delete clusterrolebinding/regent-flux")
     assert told(handing, "sidecar")["state"] == "done" and told(handing, "lock")["state"] == "to do"
     it.flux.unchanged(before)
     handing.bao.stop()
+
+
+def typed(handing, commands, says):
+    """What an administrator was told, as it was told."""
+    assert any(command.endswith(says) for command in commands), commands
+    env = {**handing.stage.house.env, "KUBECONFIG": str(handing.cluster.kubeconfig()),
+           "PATH": f"{handing.stage.house.peers}:{os.environ['PATH']}"}
+    for command in commands:
+        done = subprocess.run(["sh", "-ec", command], env=env, capture_output=True, text=True)
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
 
 
 def beside(handing, config, labels):
@@ -86,10 +102,14 @@ def beside(handing, config, labels):
          "data": {"regent.yaml": json.dumps(file)}},
         {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "regent", "namespace": NAMESPACE, "labels": {**its, **labels}},
          "spec": {"replicas": 0, "serviceName": "regent", "selector": {"matchLabels": its}, "template": {"metadata": {"labels": its}, "spec": {
-             "containers": [container], "volumes": volumes}}}}]
-    if labels:
-        things.append({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": KEYS, "namespace": NAMESPACE}, "stringData": {"age.key": CANARY}})
+             "containers": [container], "volumes": volumes}}}},
+        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "regent", "namespace": NAMESPACE, "labels": its},
+         "spec": {"ports": [{"port": 8200}]}},
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": KEYS, "namespace": NAMESPACE}, "stringData": {"age.key": CANARY}}]
     handing.cluster.apply(things, force=True)
+    # Those of manifests/flux have this label.
+    for kind in ("ClusterRole", "ClusterRoleBinding"):
+        handing.cluster.patch(kind, "regent-flux", None, {"metadata": {"labels": its}}).ok()
 
 
 def status(handing):

@@ -14,7 +14,7 @@ use crate::guard;
 use crate::kustomization;
 use crate::name::{FilePath, SecretName};
 use crate::object::{Meta, Object, Problem, View, objects};
-use crate::refusal::DocumentProblem;
+use crate::refusal::{DocumentProblem, GeneratorProblem};
 use crate::render::{self, Class, List, Scope};
 use crate::secret::{self, SecretProblem};
 use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
@@ -150,6 +150,7 @@ rules! {
     TwoObjects "two-objects" Error "no object stands in a root twice",
     NotApplied "not-applied" Error "the Flux Kustomizations of a root apply all that is encrypted in it",
     OutsideRoot "outside-root" Error "nothing encrypted that they apply lies outside the root",
+    NotFollowed "not-followed" Note "every Flux Kustomization that is named can be followed",
     GuardReplaced "guard-replaced" Warning "no object says the opposite of its guards",
     LastApplied "last-applied" Warning "no Secret carries its values in the last-applied annotation",
     EntryUnmatched "entry-unmatched" Warning "every entry of regent.yaml matches a document",
@@ -398,6 +399,9 @@ fn look_at(scope: &Scope<'_>, input: &Input<'_>, object: &Object, looked: &mut L
             None
         }
     };
+    if let (Form::Generated(_), Some(Class::Permanent { .. })) = (input.form, class) {
+        note(object.problem(GeneratorProblem::Permanent));
+    }
     if let (Some(Class::Handover | Class::Permanent { .. }), true) = (class, input.place.substituted)
         && let Err(problem) = substitution::check(object, meta.is_secret())
     {
@@ -658,31 +662,59 @@ fn of_build(Refused { kustomization, reason }: &Refused, root: Option<&FilePath>
         },
         Reason::Document { file, problem } => {
             let finding = of_document(file, &Problem { line: 0, problem: problem.clone() });
-            if *problem == DocumentProblem::OutsideRoot {
-                Finding { spot: Spot::Outside(file.clone()), ..finding }
-            } else if matches!(problem, DocumentProblem::Generator(_)) {
+            match (problem, generator_of(file)) {
+                (DocumentProblem::OutsideRoot, _) => Finding { spot: Spot::Outside(file.clone()), ..finding },
                 // No file has the path of what it makes.
-                Finding { spot: Spot::File(of_generator(file)), ..finding }
-            } else {
-                finding
+                (DocumentProblem::Generator(_), Some((kustomization, name))) => Finding {
+                    spot: Spot::File(kustomization),
+                    message: format!("`{name}`: {}", finding.message),
+                    ..finding
+                },
+                (_, _) => finding,
             }
         }
     }
 }
 
-/// The kustomization of what a generator makes.
-fn of_generator(document: &FilePath) -> FilePath {
-    let folder = document.parent().filter(|folder| kustomization::FILE_NAMES.contains(&folder.file_name()));
-    folder.unwrap_or_else(|| document.clone())
+/// The kustomization and the name of the generator that makes a document, where its path is one of those.
+fn generator_of(document: &FilePath) -> Option<(FilePath, &str)> {
+    let folder = document.parent().filter(|folder| kustomization::FILE_NAMES.contains(&folder.file_name()))?;
+    Some((folder, document.file_name()))
+}
+
+/// A Kustomization of which nothing was found that applies the root, and not everything was followed.
+pub fn not_followed(kustomization: &str, refused: &[Refused]) -> Finding {
+    let first = refused.iter().find_map(|refused| match &refused.reason {
+        Reason::Obstacle(obstacle) => Some(obstacle.to_string()),
+        Reason::Document { .. } => None,
+    });
+    Finding {
+        rule: Rule::NotFollowed,
+        severity: Rule::NotFollowed.severity(),
+        spot: Spot::Kustomization(kustomization.to_owned()),
+        line: None,
+        message: format!(
+            "whether {kustomization} applies anything of this root is not known{}",
+            first.map(|it| format!(": {it}")).unwrap_or_default()
+        ),
+        way_out: "leave it out of the file where it applies another repository or folder".to_owned(),
+    }
 }
 
 fn of_input(input: &Input<'_>, problem: Problem) -> Finding {
+    // Some say themselves that it is one.
+    let is_told = matches!(problem.problem, DocumentProblem::Generator(_));
     let found = of_document(input.path, &render::told(input, problem));
     match input.form {
         // No file has the path under which it is told.
         Form::Generated(generator) if found.spot == Spot::File(input.path.clone()) => Finding {
             spot: Spot::File(generator.kustomization().clone()),
-            message: format!("`secretGenerator` `{}`: {}", generator.name(), found.message),
+            message: format!(
+                "{}`{}`: {}",
+                if is_told { "" } else { "`secretGenerator` " },
+                generator.name(),
+                found.message
+            ),
             ..found
         },
         Form::Generated(_) | Form::Manifest(_) | Form::Whole(..) => found,

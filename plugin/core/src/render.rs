@@ -154,10 +154,17 @@ pub fn copies(request: &Request<'_>) -> Result<Vec<Copy>, Refusal> {
 /// Whatever [`render`] refuses while Git rules.
 pub fn compared(request: &Request<'_>) -> Result<Vec<Copy>, Refusal> {
     let (inputs, errors) = files::inputs(request.files, None, request.bootstrap, request.limits);
+    let inputs: Vec<Input<'_>> = inputs.into_iter().map(past_flux).collect();
     match errors.into_iter().next() {
         Some(error) => Err(error.into()),
         None => opened_copies(request, &inputs),
     }
+}
+
+/// A file of which nothing goes through Flux any more, so that nothing of its values is changed on the way.
+fn past_flux(mut input: Input<'_>) -> Input<'_> {
+    input.place.substituted = false;
+    input
 }
 
 fn opened_copies(request: &Request<'_>, inputs: &[Input<'_>]) -> Result<Vec<Copy>, Refusal> {
@@ -304,6 +311,7 @@ fn copy(request: &Request<'_>, scope: &Scope<'_>, input: &Input<'_>, object: &Ob
 pub fn one(request: &Request<'_>, name: &SecretName, listed: &FilePath) -> Result<Option<Manifest>, Refusal> {
     // What is wrong with other files of the folder is not asked about here.
     let (inputs, _) = files::inputs(request.files, request.folder, request.bootstrap, request.limits);
+    let inputs: Vec<Input<'_>> = inputs.into_iter().map(past_flux).collect();
     let scope = Scope { bootstrap: request.bootstrap, namespaces: request.namespaces };
     let mut found = Vec::new();
     for input in inputs.iter().filter(|input| may_hold(request, &scope, input, name, listed)) {

@@ -378,7 +378,7 @@ pub(crate) struct LintArgs {
     ///
     /// The folder is then judged as their builds make it, by the rules of `regent serve flux`: generators, components,
     /// prefixes and `targetNamespace` are followed. Kustomizations of the file that reach nothing of the folder are passed
-    /// over. Needs the whole repository: the work tree around DIR, or the revision.
+    /// over. They have to be as Flux applies them. Needs the whole repository: the work tree around DIR, or the revision.
     #[arg(long = "kustomization-file", value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Flux")]
     pub(crate) kustomization_files: Vec<PathBuf>,
     #[command(flatten)]

@@ -106,7 +106,12 @@ pub fn look_at_all<'k, K: fmt::Display + 'k>(
         Refused { kustomization: None, reason }
     };
     let (mut all, mut encrypted) = (Built::default(), BTreeMap::<FilePath, String>::new());
+    // What is read and refused was told, and no second time.
+    let mut read = BTreeSet::new();
     for (kustomization, reach) in reaches {
+        let patches = reach.patches.iter().map(|patched| &patched.file);
+        let inputs = reach.generators.iter().flat_map(|it| &it.inputs).map(|input| &input.file);
+        read.extend(patches.chain(inputs).filter_map(|file| inside(place.root, file)));
         let (built, found) = look(reach, place);
         let named = |found: Refused| Refused { kustomization: Some(kustomization.to_string()), ..found };
         refusals.extend(found.into_iter().map(named));
@@ -128,8 +133,8 @@ pub fn look_at_all<'k, K: fmt::Display + 'k>(
         }
         all.generators.extend(built.generators);
     }
-    let passed_over =
-        |path: &FilePath| files::is_hidden(path) || bootstrap.excluded(path) || encrypted.contains_key(path);
+    let is_read = |path: &FilePath| encrypted.contains_key(path) || read.contains(path);
+    let passed_over = |path: &FilePath| files::is_hidden(path) || bootstrap.excluded(path) || is_read(path);
     // What a build would read that is not followed shows once it is.
     let is_followed = !refusals.iter().any(|found| matches!(found.reason, Reason::Obstacle(_)));
     for (path, content) in files.iter().filter(|(path, _)| is_followed && !passed_over(path)) {
@@ -190,8 +195,16 @@ fn add(
     made: &reach::Place,
     place: Place<'_>,
 ) -> Result<(), DocumentProblem> {
-    let before = files.insert(path.clone(), made.clone());
-    if before.is_some_and(|before| before != *made) && holds_secret(path, place) {
+    let mut made = made.clone();
+    let Some(before) = files.get(path) else {
+        files.insert(path.clone(), made);
+        return Ok(());
+    };
+    // What variables do to a clear Secret is nobody's business, and one that is encrypted is applied once.
+    made.substituted |= before.substituted;
+    let is_same = *before == reach::Place { substituted: before.substituted, ..made.clone() };
+    files.insert(path.clone(), made);
+    if !is_same && holds_secret(path, place) {
         return Err(DocumentProblem::SeveralPlaces);
     }
     Ok(())

@@ -37,7 +37,8 @@ pub(crate) struct HandoverArgs {
     pub(crate) image: Option<String>,
     /// Once it is settled, remove the Secrets with keys that its front doors mount for this authority.
     ///
-    /// Front doors need none any more: beside Argo CD, and beside Flux where `--config` delivers by it. Refused where another authority's rule, or another program, has one of them too, and where
+    /// Front doors need none any more: those beside Flux, where `--config` delivers this authority by it, else those beside
+    /// Argo CD; `regent retire` looks at both. Refused where another authority's rule, or another program, has one of them too, and where
     /// that is not known. With `--plan` it is told, with `--print-policy` the rights for it are printed. Keep the offline root.
     #[arg(long, help_heading = "Decisions")]
     pub(crate) retire_keys: bool,

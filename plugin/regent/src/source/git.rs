@@ -308,8 +308,8 @@ pub(crate) fn open(repo: &Path) -> Result<Repository, Failure> {
     Repository::open(repo).map_err(|error| cannot_read(repo, &error))
 }
 
-/// What holds for libgit2 in this process. Repositories of other users are opened, such as a mounted volume: only
-/// objects are read, so no configuration or hook of theirs is run. No configuration of user or system is read: it could
+/// What holds for libgit2 in this process. Repositories of other users are opened, such as a mounted volume: objects are read,
+/// and of a work tree its index and what it ignores, so no hook or filter of theirs is run. No configuration of user or system is read: it could
 /// send an address elsewhere (`insteadOf`). And what is elsewhere is reached through our own transports.
 fn settle_libgit2() {
     static ONCE: std::sync::Once = std::sync::Once::new();

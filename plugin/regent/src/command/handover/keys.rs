@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use regent_core::evidence::{Evidence, Holder};
 use regent_core::name::{AuthorityName, Namespace};
-use regent_core::retire::{InUse, Standing, Verdict, key, uses};
+use regent_core::retire::{InUse, Mount, Standing, Verdict, key, uses};
 use serde_json::{Value, json};
 
 use super::super::root::Root;
@@ -13,7 +13,7 @@ use super::mirror::Keeper;
 use super::stop::{HandoverStop, stopped};
 use crate::cli::ReportOutputArg;
 use crate::cluster::doors::{self, KEYS};
-use crate::cluster::{Cluster, ClusterError, witness};
+use crate::cluster::{Cluster, ClusterError, kustomizations, witness};
 use crate::failure::Failure;
 use crate::output;
 
@@ -56,7 +56,15 @@ async fn of_doors(
     let workloads = doors::workloads(cluster, namespace).await?;
     let rules = doors::rules(cluster, namespace, &workloads).await;
     let known = rules.as_deref().unwrap_or_default();
-    let secrets = doors::key_secrets(&workloads, known);
+    let mut secrets = doors::key_secrets(&workloads, known);
+    // kustomize-controller mounts nothing: it reads what a Kustomization of the namespace names.
+    let decrypting = if secrets.is_empty() { None } else { kustomizations::if_served(cluster).await? };
+    for one in decrypting.iter().flatten().filter(|one| one.name.namespace() == namespace) {
+        for secret in secrets.iter_mut().filter(|secret| one.token_secret.as_ref() == Some(&secret.name)) {
+            let container = format!("Kustomization {}", one.name);
+            secret.mounts.push(Mount { container, path: String::new(), is_door: false });
+        }
+    }
     let named = |secret| known.iter().filter(move |rule| uses(rule, secret)).map(|rule| &rule.authority);
     let users: BTreeSet<&AuthorityName> = secrets.iter().flat_map(named).collect();
     let mut others = BTreeMap::new();

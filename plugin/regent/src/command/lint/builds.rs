@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use regent_core::Refusal;
 use regent_core::bootstrap::Bootstrap;
-use regent_core::flux::reach::{self, Reach};
+use regent_core::flux::reach::{self, Obstacle, Reach};
 use regent_core::flux::{patches, reached};
 use regent_core::lint::{self, Finding};
 use regent_core::name::FilePath;
@@ -40,7 +40,13 @@ impl Builds {
     pub(super) fn gather(source: &SourceArgs, files: &[PathBuf]) -> Result<(Self, Gathered), Failure> {
         let mut kustomizations = Vec::new();
         for file in files {
-            kustomizations.extend(read(file)?);
+            for mut one in read(file)? {
+                // Overlays of several clusters give the same name.
+                if kustomizations.iter().any(|other: &Named| other.name == one.name) {
+                    one.name = format!("{} of {}", one.name, file.display());
+                }
+                kustomizations.push(one);
+            }
         }
         let bounds = ConfigLimits::default();
         let limits = UploadLimits::of(&bounds);
@@ -104,6 +110,10 @@ impl Builds {
             };
             let reach = reach::reach(&whole, &kustomization.path, &overrides, limits);
             if !touches(&reach, root) {
+                let refused = |it: &Obstacle| reached::Reason::Obstacle(Box::new(it.clone()));
+                let refused = |it| reached::Refused { kustomization: Some(name.clone()), reason: refused(it) };
+                let refused: Vec<_> = reach.obstacles.iter().map(refused).collect();
+                findings.extend((!refused.is_empty()).then(|| lint::not_followed(name, &refused)));
                 continue;
             }
             let refused = reason.map(|reason| reached::Refused { kustomization: Some(name.clone()), reason });
@@ -163,12 +173,17 @@ fn read(file: &Path) -> Result<Vec<Named>, Failure> {
         Err(error) => return Err(refused(error.to_string())),
     };
     let mut found = Vec::new();
-    for document in &tree.documents {
-        let object = value(document).map_err(|error| refused(error.to_string()))?;
+    let objects = tree.documents.iter().map(|document| value(document).map_err(&refused));
+    for object in objects.collect::<Result<Vec<_>, _>>()?.into_iter().flat_map(listed) {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let is_one = object["kind"] == "Kustomization" && text(&object["apiVersion"]).starts_with(GROUP);
         if !is_one {
             continue;
+        }
+        if merges(&object) {
+            return Err(refused(
+                "a Kustomization has a merge key (`<<`), which is not followed: write it out".to_owned(),
+            ));
         }
         let (name, namespace) = (text(&object["metadata"]["name"]), text(&object["metadata"]["namespace"]));
         let name = if namespace.is_empty() { name } else { format!("{namespace}/{name}") };
@@ -183,7 +198,24 @@ fn read(file: &Path) -> Result<Vec<Named>, Failure> {
 const GROUP: &str = "kustomize.toolkit.fluxcd.io/";
 
 #[expect(clippy::disallowed_methods, reason = "a manifest in clear text, which holds nothing of a document")]
-fn value(document: &Branch) -> Result<Value, regent_sops::Error> {
-    let json = document.to_json_line()?;
-    Ok(serde_json::from_slice(json.expose()).unwrap_or_default())
+fn value(document: &Branch) -> Result<Value, String> {
+    let json = document.to_json_line().map_err(|error| error.to_string())?;
+    serde_json::from_slice(json.expose()).map_err(|error| error.to_string())
+}
+
+/// The objects of a list as `kubectl get` prints it, or the object itself.
+fn listed(object: Value) -> Vec<Value> {
+    match object["items"].as_array() {
+        Some(items) if object["kind"].as_str().is_some_and(|kind| kind.ends_with("List")) => items.clone(),
+        Some(_) | None => vec![object],
+    }
+}
+
+/// Whether any mapping in it takes keys from another one.
+fn merges(value: &Value) -> bool {
+    match value {
+        Value::Object(map) => map.iter().any(|(key, value)| key == "<<" || merges(value)),
+        Value::Array(items) => items.iter().any(merges),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
 }

@@ -112,9 +112,12 @@ impl Run<'_> {
     async fn beside_flux(&self) -> Looked<Told> {
         let side = self.witnesses_side();
         let mut all = Told::gone();
-        for namespace in self.doors.iter().filter(|it| **it != self.argocd.namespace) {
+        for namespace in &self.doors {
             let mut workloads = doors::lasting(side.cluster, namespace).await?;
-            workloads.retain(|workload| !doors::doors(workload).is_empty());
+            // Beside Argo CD a Deployment is its repo-server's, of which one container goes.
+            let is_beside_argocd =
+                |workload: &Value| *namespace == self.argocd.namespace && kind_of(workload) == "Deployment";
+            workloads.retain(|workload| !is_beside_argocd(workload) && !doors::doors(workload).is_empty());
             if workloads.is_empty() {
                 continue;
             }
@@ -127,33 +130,43 @@ impl Run<'_> {
                 )));
             }
             for workload in &workloads {
-                // What a list holds does not name its kind; a StatefulSet alone has a Service.
-                let kind = if workload["spec"]["serviceName"].is_null() { "Deployment" } else { "StatefulSet" };
+                let kind = kind_of(workload);
                 let (name, labels) = (text(&workload["metadata"]["name"]), &workload["metadata"]["labels"]);
                 let by = |key: &str| labels[format!("kustomize.toolkit.fluxcd.io/{key}")].as_str();
                 let told = match (by("namespace"), by("name")) {
                     (Some(of), Some(by)) => format!(
-                        "{kind} {namespace}/{name} runs it, and Kustomization {of}/{by} applies that: take it out of Git, and what \
-                         kustomize-controller has of regent last (manifests/flux)"
+                        "{kind} {namespace}/{name} runs it, and Kustomization {of}/{by} applied that: first take it out of Git, or it \
+                         comes back, and what kustomize-controller has of regent last (manifests/flux)"
                     ),
                     (_, _) => format!("{kind} {namespace}/{name} runs it"),
                 };
-                let is_applied = by("name").is_some();
                 let command = format!("{} -n {namespace} delete {}/{name}", side.kubectl, kind.to_lowercase());
-                all.append(Told::left(vec![told], (!is_applied).then_some(command).into_iter().collect()));
+                all.append(Told::left(vec![told], vec![command]));
             }
         }
         if let Seen::Left(_) = all.seen {
             return Ok(all);
         }
-        // They bind whoever applies a Kustomization, and refuse the plain repository to none.
+        // What manifests/flux makes beside it. The policies bind whoever applies a Kustomization, and refuse the plain repository
+        // to none.
         let mut things = Vec::new();
+        for namespace in self.doors.iter().filter(|it| **it != self.argocd.namespace) {
+            for (kind, path, names) in BESIDE_FLUX {
+                for name in *names {
+                    let path = format!("/{path}/{name}").replace("NAMESPACE", namespace.as_str());
+                    let metadata = side.cluster.get_metadata(&path).await?;
+                    let is_its = metadata.is_some_and(|it| it["labels"]["app.kubernetes.io/name"] == "regent");
+                    let of = if path.contains("/namespaces/") { namespace.as_str() } else { "" };
+                    things.extend(is_its.then(|| Thing::new(kind, of, name)));
+                }
+            }
+        }
         for name in ["source", "decryption", "artifacts", "tokens"] {
             things.extend(policy_pair(side.cluster, &format!("regent-flux-{name}")).await?);
         }
         let others = self.other_authorities(side.cluster).await?;
         if !others.is_empty() && !things.is_empty() {
-            return Ok(kept_told(format!("the policies regent-flux-* guard {} too", others.join(", "))));
+            return Ok(kept_told(format!("what manifests/flux made is for {} too", others.join(", "))));
         }
         Ok(side.deletion(things, &[]))
     }
@@ -500,6 +513,24 @@ impl Told {
 
 fn kept_told(why: String) -> Told {
     Told { seen: Seen::Kept(why), commands: Vec::new() }
+}
+
+/// What `manifests/flux/base` makes beside what runs, by kind, by where that is, and by name; and the configuration of its example.
+const BESIDE_FLUX: &[(&str, &str, &[&str])] = &[
+    ("Service", "api/v1/namespaces/NAMESPACE/services", &["regent", "regent-metrics"]),
+    ("ConfigMap", "api/v1/namespaces/NAMESPACE/configmaps", &["regent"]),
+    ("PodDisruptionBudget", "apis/policy/v1/namespaces/NAMESPACE/poddisruptionbudgets", &["regent"]),
+    ("NetworkPolicy", "apis/networking.k8s.io/v1/namespaces/NAMESPACE/networkpolicies", &["regent"]),
+    ("RoleBinding", "apis/rbac.authorization.k8s.io/v1/namespaces/NAMESPACE/rolebindings", &["regent-replicas"]),
+    ("Role", "apis/rbac.authorization.k8s.io/v1/namespaces/NAMESPACE/roles", &["regent-replicas"]),
+    ("ServiceAccount", "api/v1/namespaces/NAMESPACE/serviceaccounts", &["regent"]),
+    ("ClusterRoleBinding", "apis/rbac.authorization.k8s.io/v1/clusterrolebindings", &["regent-flux"]),
+    ("ClusterRole", "apis/rbac.authorization.k8s.io/v1/clusterroles", &["regent-flux"]),
+];
+
+/// What a list holds does not name its kind; a `StatefulSet` alone has a Service.
+fn kind_of(workload: &Value) -> &'static str {
+    if workload["spec"]["serviceName"].is_null() { "Deployment" } else { "StatefulSet" }
 }
 
 /// A policy and its binding, as far as they are there.

@@ -117,13 +117,19 @@ impl Run<'_> {
             }
             let folder = self.tree.path_of("kustomization.yaml");
             let left = vec![format!(
-                "{folder} is not in this commit, and without one Flux takes regent.yaml, which regent leaves out, for an object"
+                "{folder} is not in this commit, and without one that lists the manifests (and folders with a kustomization) Flux \
+                 takes regent.yaml, which regent leaves out, for an object"
             )];
+            // What a kustomization below makes of its files is no list of files.
+            let has_more = self.tree.gathered.files.iter().any(|(path, _)| is_kustomization(path));
+            if has_more {
+                return Ok(Some(Told::left(left, Vec::new())));
+            }
             let files = self.places(applications).await?;
             let listed: Vec<&str> = files.keys().map(FilePath::as_str).collect();
-            let (file, text) = (quoted(&folder), json!({ "resources": listed }));
+            let (file, text) = (quoted(&folder), quoted(&json!({ "resources": listed }).to_string()));
             let command = format!(
-                "printf '%s\\n' '{text}' > {file} && git add {file} && git commit {file} -m 'the manifests, and no others'"
+                "printf '%s\\n' {text} > {file} && git add {file} && git commit {file} -m 'the manifests, and no others'"
             );
             return Ok(Some(Told::left(left, vec![command])));
         }
@@ -238,6 +244,10 @@ impl Run<'_> {
         }
         Ok((left, commands))
     }
+}
+
+fn is_kustomization(path: &FilePath) -> bool {
+    kustomization::FILE_NAMES.contains(&path.file_name())
 }
 
 /// Whether kustomize-controller meets the `regent.yaml` of a root (empty for the top of the repository) where it lists what lies

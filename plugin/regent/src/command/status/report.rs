@@ -445,7 +445,11 @@ impl Report {
             "nobody needs the keys any more, and what runs beside the controllers mounts them: {}",
             few(&mounted)
         );
-        warn(mounted, text, "`regent handover --retire-keys` removes them");
+        warn(
+            mounted,
+            text,
+            "`regent handover --retire-keys` removes them, and `regent retire` tells the command for each",
+        );
         warnings
     }
 
@@ -466,7 +470,7 @@ impl Report {
         }
         unseen.extend(facts.labelled.as_ref().err().map(|why| ("Secrets by label".to_owned(), why)));
         if let Keys::Left { mounted: Err(why), .. } = &facts.keys {
-            unseen.push(("whether argocd-repo-server mounts keys".to_owned(), why));
+            unseen.push(("whether a front door mounts keys".to_owned(), why));
         }
         if let Account::Unseen(why) = &facts.account {
             unseen.push(("whether the account that handed over is gone".to_owned(), why));

@@ -1,8 +1,10 @@
 //! The work tree of a repository as it is on disk, so that a change can be looked at before it is committed: the files that
-//! a commit of everything would hold, and of these what source-controller would pack.
+//! a commit of everything would hold, and of these what source-controller would pack. Content is as it is on disk: what a filter
+//! of Git (LFS, git-crypt) would write otherwise is not known here.
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -40,9 +42,13 @@ impl Tree {
                 filling.lost(path)?;
                 continue;
             };
-            let metadata = fs::metadata(&real).map_err(|error| Failure::io("read", &real, &error))?;
+            let cannot = |error| Failure::io("read", &real, &error);
+            let file = fs::File::open(&real).map_err(cannot)?;
+            let metadata = file.metadata().map_err(cannot)?;
             filling.reserve(&path, metadata.len())?;
-            let bytes = fs::read(&real).map_err(|error| Failure::io("read", &real, &error))?;
+            let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default() + 1);
+            // One byte more than it had tells a file that grew meanwhile.
+            file.take(metadata.len() + 1).read_to_end(&mut bytes).map_err(cannot)?;
             if bytes.len() as u64 > metadata.len() {
                 return Err(refused(label, &format!("`{path}` grew while it was read; try again")));
             }
