@@ -91,6 +91,20 @@ class Handing:
     def handover(self, *words, **kwargs):
         return self.over(self.start(*words), **kwargs)
 
+    def hands_over(self, live, inventory):
+        """Plan and handover of a root whose live Secrets are all but the last of these, a Deployment: each is in the plan, Vault holds a
+        copy under its name, and nothing changes."""
+        names = [each["metadata"]["name"] for each in live[:-1]]
+        self.may_look_at(names)
+        said = self.handover("--plan")
+        assert all(f"prod/{name}" in said for name in names), said
+        self.handover("--yes", says=[r"settled +.*1 Kustomization let go"])
+        self.it.app.ready(self.stubs())
+        self.it.flux.unchanged(*live)
+        assert self.it.app.inventory() == inventory
+        for name, each in zip(names, live):
+            assert self.bao.fields(f"bootstrap/prod/prod/{name}") == plain(each), name
+
     def settled(self):
         """What is noted of it; None where it is not settled."""
         status = self.cluster.get("Authority", "prod").ok().get("status", {})

@@ -35,16 +35,7 @@ def story(stage):
     # Rights are by the names of the cluster, as far as they show; a hash shows once the inputs are opened.
     policy = handing.handover("--print-policy", says=["kustomization.yaml/gen"])
     assert "resourceNames:\n  - blue-base-api\n  - blue-db\n" in policy, policy
-    handing.may_look_at(names)
-    said = handing.handover("--plan")
-    assert all(f"prod/{name}" in said for name in names), said
-    handing.handover("--yes", says=[r"settled +.*1 Kustomization let go"])
-    it.app.ready(handing.stubs())
-    it.flux.unchanged(*live)
-    assert it.app.inventory() == inventory
-    for each in live[:-1]:
-        name = each["metadata"]["name"]
-        assert handing.bao.fields(f"bootstrap/prod/prod/{name}") == plain(each), name
+    handing.hands_over(live, inventory)
 
     reads_the_folder(handing, names)
     live[1] = comes_back(handing, live[1])

@@ -563,13 +563,12 @@ fn unmatched(bootstrap: &Bootstrap, known: &[Named], inputs: &[Input<'_>], findi
         });
     };
     let may_be_generated = |name: &SecretName| {
-        let generators = inputs.iter().filter_map(|input| match input.form {
-            Form::Generated(generator) => Some(generator),
-            Form::Manifest(_) | Form::Whole(..) => None,
-        });
-        generators
-            .into_iter()
-            .any(|generator| generator.namespace() == name.namespace().as_str() && generator.may_be_named(name.name()))
+        inputs.iter().any(|input| match input.form {
+            Form::Generated(generator) => {
+                generator.namespace() == name.namespace().as_str() && generator.may_be_named(name.name())
+            }
+            Form::Manifest(_) | Form::Whole(..) => false,
+        })
     };
     let has = |name: &SecretName, encrypted: bool| {
         let is_it = |object: &Named| {

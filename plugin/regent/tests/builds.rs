@@ -270,6 +270,10 @@ fn what_is_no_kustomization_of_this_root_is_refused_and_says_what_it_is() {
         &(kustomization("merged", "{<<: *a}").replace("apiVersion", &format!("{merged}apiVersion"))),
     );
     refused("merged.yaml", "merge key");
+    let head =
+        "a: &a {apiVersion: kustomize.toolkit.fluxcd.io/v1, kind: Kustomization}\n<<: *a\nspec: {path: overlay}\n";
+    stage.write("merged.yaml", &format!("{head}---\n{}", stage.read("flux.yaml")));
+    refused("merged.yaml", "merge key");
     let listed = format!(
         "apiVersion: v1\nkind: List\nitems:\n- {}",
         kustomization("apps", "{path: overlay}").replace('\n', "\n  ")

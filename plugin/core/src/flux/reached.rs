@@ -106,11 +106,12 @@ pub fn look_at_all<'k, K: fmt::Display + 'k>(
         Refused { kustomization: None, reason }
     };
     let (mut all, mut encrypted) = (Built::default(), BTreeMap::<FilePath, String>::new());
-    // What is read and refused was told, and no second time.
+    // What is encrypted, read and refused was told, and is not told a second time.
     let mut read = BTreeSet::new();
     for (kustomization, reach) in reaches {
         let patches = reach.patches.iter().map(|patched| &patched.file);
-        let inputs = reach.generators.iter().flat_map(|it| &it.inputs).map(|input| &input.file);
+        let inputs = reach.generators.iter().flat_map(|it| &it.inputs);
+        let inputs = inputs.filter(|input| input.is_encrypted).map(|input| &input.file);
         read.extend(patches.chain(inputs).filter_map(|file| inside(place.root, file)));
         let (built, found) = look(reach, place);
         let named = |found: Refused| Refused { kustomization: Some(kustomization.to_string()), ..found };

@@ -38,8 +38,9 @@ pub(crate) struct HandoverArgs {
     /// Once it is settled, remove the Secrets with keys that its front doors mount for this authority.
     ///
     /// Front doors need none any more: those beside Flux, where `--config` delivers this authority by it, else those beside
-    /// Argo CD; `regent retire` looks at both. Refused where another authority's rule, or another program, has one of them too, and where
-    /// that is not known. With `--plan` it is told, with `--print-policy` the rights for it are printed. Keep the offline root.
+    /// Argo CD; `regent retire` looks at both. Refused where another authority's rule, or another program, has one of them
+    /// too, and where that is not known. With `--plan` it is told, with `--print-policy` the rights for it are printed. Keep
+    /// the offline root.
     #[arg(long, help_heading = "Decisions")]
     pub(crate) retire_keys: bool,
     /// Print what has to be created first in Vault and in the cluster, as commands, and create nothing.

@@ -335,13 +335,13 @@ impl<'a> Walk<'a> {
         }
         self.uses.push((path.clone(), Used::Item(self.items.len())));
         let (file, what) = (path.clone(), What::Objects { published });
-        self.items.push(Item {
-            file,
-            what,
-            site,
-            place: Place { substituted: self.overrides.substitutes, ..Place::default() },
-            sealed,
-        });
+        self.item(file, what, site, sealed);
+    }
+
+    /// Something that becomes objects, which nothing has renamed yet.
+    fn item(&mut self, file: FilePath, what: What, site: Site, sealed: Vec<Option<Identity>>) {
+        let place = Place { substituted: self.overrides.substitutes, ..Place::default() };
+        self.items.push(Item { file, what, site, place, sealed });
     }
 
     /// The objects of a file: all of one that may hold ciphertext. `None` where that was refused.
@@ -398,7 +398,8 @@ impl<'a> Walk<'a> {
             name: generator.name.clone(),
             namespace: generator.namespace.clone(),
             kind: generator.kind.clone(),
-            place: Place { substituted: self.overrides.substitutes, ..Place::default() },
+            // As its item has it at the end.
+            place: Place::default(),
             has_hash: generator.has_hash,
             has_literals: !generator.literals.is_empty(),
             inputs,
@@ -415,13 +416,7 @@ impl<'a> Walk<'a> {
             sealed.push(Some(generated_secret(&generated.name, generated.namespace.as_deref())));
         }
         let (file, what) = (generated.file.clone(), What::Generator(generated));
-        self.items.push(Item {
-            file,
-            what,
-            site,
-            place: Place { substituted: self.overrides.substitutes, ..Place::default() },
-            sealed,
-        });
+        self.item(file, what, site, sealed);
     }
 
     /// Whether an input is encrypted; one that kustomize-controller would not decrypt is refused.

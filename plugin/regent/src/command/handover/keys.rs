@@ -1,5 +1,5 @@
-//! The Secrets with keys that front doors mount, beside Argo CD's repo-server and beside Flux' controllers, once the handover is settled: front doors open nothing any more,
-//! so nobody needs them, unless another authority's rule has them too.
+//! The Secrets with keys that front doors mount, beside Argo CD's repo-server and beside Flux' controllers, once the handover
+//! is settled: front doors open nothing any more, so nobody needs them, unless another authority's rule has them too.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -177,13 +177,13 @@ fn read(file: &Path) -> Result<Vec<Named>, Failure> {
     for object in objects.collect::<Result<Vec<_>, _>>()?.into_iter().flat_map(listed) {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let is_one = object["kind"] == "Kustomization" && text(&object["apiVersion"]).starts_with(GROUP);
-        if !is_one {
+        // One that takes its kind from elsewhere may be one.
+        let may_be_one = is_one || !object["<<"].is_null();
+        if !may_be_one {
             continue;
         }
         if merges(&object) {
-            return Err(refused(
-                "a Kustomization has a merge key (`<<`), which is not followed: write it out".to_owned(),
-            ));
+            return Err(refused("an object has a merge key (`<<`), which is not followed: write it out".to_owned()));
         }
         let (name, namespace) = (text(&object["metadata"]["name"]), text(&object["metadata"]["namespace"]));
         let name = if namespace.is_empty() { name } else { format!("{namespace}/{name}") };
