@@ -1,4 +1,5 @@
-from concurrent.futures import FIRST_COMPLETED, wait
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 from stage import CANARY, Sealed, comparable, full, leaks, secret, stub
 
@@ -13,9 +14,11 @@ def story(stage):
     files = {f"app-{number}/db.yaml": Sealed(secret("db", values(number), f"n{number}")) for number in range(COUNT)}
     stage.prod(files)
 
+    def ask(number):
+        return stage.ask(app=f"{stage.name}-{number}", path=f"clusters/prod/app-{number}", namespace=f"n{number}")
+
     def ask_all():
-        return [stage.ask(app=f"{stage.name}-{number}", path=f"clusters/prod/app-{number}", namespace=f"n{number}")
-                for number in range(COUNT)]
+        return [ask(number) for number in range(COUNT)]
 
     def answered(number, future):
         """Whether it got values; anything but its own Secret or its stub is an error."""
@@ -28,11 +31,25 @@ def story(stage):
 
     assert all(answered(*each) for each in enumerate(ask_all()))
     assert all(map(leaks, stage.cached())) and len(stage.cached()) == COUNT
-    # Vault takes over while all of them are on their way.
-    asked = ask_all()
-    wait(asked, 60, FIRST_COMPLETED)
-    stage.vault_rules([(path, f"n{number}/db") for number, path in enumerate(files)])
-    midway = [answered(*each) for each in enumerate(asked)]
-    assert any(midway) and not all(midway), "nobody was on his way"
+    # Vault takes over while all of them are on their way: each asks again and again until it has.
+    first, taken = threading.Event(), threading.Event()
+
+    def keep_asking(number):
+        got = []
+        while not taken.is_set():
+            got.append(answered(number, ask(number)))
+            first.set()
+        return got
+
+    with ThreadPoolExecutor(COUNT) as pool:
+        asking = [pool.submit(keep_asking, number) for number in range(COUNT)]
+        try:
+            assert first.wait(60), "nobody was on his way"
+            stage.vault_rules([(path, f"n{number}/db") for number, path in enumerate(files)])
+        finally:
+            taken.set()
+    answers = [each.result() for each in asking]
+    assert any(map(any, answers)), "nobody got a value before Vault took over"
+    assert all(got == sorted(got, reverse=True) for got in answers), "a value after a stub"
     assert not any(answered(*each) for each in enumerate(ask_all())), "a value after the handover"
     assert len(stage.cached()) == COUNT and not any(map(leaks, stage.cached())), "a value is in Redis"
