@@ -20,6 +20,7 @@ use regent_core::emit::{Content as Held, Encoding, Manifest};
 use regent_core::files::{Content, Files};
 use regent_core::flux::artifact::{self, Artifact, Change, Known, Phase, is_encrypted};
 use regent_core::flux::bound::Bound;
+use regent_core::flux::reach::{Overrides, Parsed, reach_parsed};
 use regent_core::name::{AuthorityName, Epoch, FilePath, ObjectName};
 use regent_core::render::Door;
 use regent_core::{DocumentProblem, Refusal};
@@ -59,7 +60,8 @@ impl Case {
 
     fn artifact_for(&self, asked: Asked, bound: &Bound, endpoint: &str) -> Result<Artifact, Refusal> {
         let (given, nothing) = (self.given(asked), Known::default());
-        artifact::artifact(&artifact::Request { bound, endpoint, ..self.request(&given, &nothing) })
+        let request = artifact::Request { bound, endpoint, ..self.request(&given, &nothing) };
+        artifact::artifact(&request, Parsed::default())
     }
 
     fn given(&self, asked: Asked) -> Given {
@@ -565,7 +567,7 @@ fn without_a_wrapping_key_there_is_no_artifact_of_values_and_one_of_stubs() {
     let artifact = |asked| {
         let (none, nothing) = (Keyring::default(), Known::default());
         let given = Given { wrapping: none.wrapping_keys(), keys: none, ..case.given(asked) };
-        artifact::artifact(&case.request(&given, &nothing))
+        artifact::artifact(&case.request(&given, &nothing), Parsed::default())
     };
     assert_eq!(artifact(Asked::Git).err(), Some(Refusal::NoWrappingKey));
     assert!(artifact(Asked::Vault(Door::Flux)).is_ok());
@@ -580,7 +582,15 @@ fn asked_with(
     request: &artifact::Request<'_>,
     before: &BTreeMap<FilePath, Vec<String>>,
 ) -> Result<(Known, Texts), Refusal> {
-    let artifact = artifact::artifact(request)?;
+    asked_with_parsed(request, before, Parsed::default())
+}
+
+fn asked_with_parsed(
+    request: &artifact::Request<'_>,
+    before: &BTreeMap<FilePath, Vec<String>>,
+    parsed: Parsed,
+) -> Result<(Known, Texts), Refusal> {
+    let artifact = artifact::artifact(request, parsed)?;
     let text = |change| match change {
         Change::Remove => None,
         Change::Write(manifests) => Some(manifests.into_iter().map(text_of).collect()),
@@ -657,23 +667,54 @@ fn what_is_known_of_an_artifact_never_changes_the_next() {
     assert!(compared > 300, "{compared}");
 }
 
+/// What a walk parsed stands for the bytes of the very same file, and for nothing else.
+#[test]
+fn an_artifact_of_what_a_walk_parsed_is_the_same() {
+    let nothing = Known::default();
+    let mut taken = 0;
+    for case in cases().into_iter().map(Case::whole) {
+        let given = case.given(Asked::Git);
+        let request = case.request(&given, &nothing);
+        let parsed = || reach_parsed(&case.files, "", &Overrides::default(), &given.limits).1;
+        let anew = asked_with(&request, &BTreeMap::new()).map(|it| it.1);
+        assert!(asked_with_parsed(&request, &BTreeMap::new(), parsed()).map(|it| it.1) == anew, "{}", case.name());
+        // Without their bytes nothing is left to parse: what is written then was parsed before.
+        let mut emptied = Files::default();
+        for (path, content) in case.files.iter() {
+            let is_kustomization = path.file_name() == "kustomization.yaml";
+            let bytes = case.files.document(path).filter(|_| is_kustomization).unwrap_or_default().to_vec();
+            let content = if let Content::Bytes(_) = content { Content::Bytes(bytes) } else { Content::NotRead };
+            assert!(emptied.insert(path.clone(), content));
+        }
+        let emptied = artifact::Request { files: &emptied, ..request };
+        let (Ok(anew), Ok((_, kept))) = (anew, asked_with_parsed(&emptied, &BTreeMap::new(), parsed())) else {
+            continue;
+        };
+        for (path, text) in kept.iter().filter(|(_, text)| text.as_ref().is_some_and(|text| !text.is_empty())) {
+            assert!(anew.get(path) == Some(text), "{}: {path}", case.name());
+            taken += 1;
+        }
+    }
+    assert!(taken > 10, "{taken}");
+}
+
 /// What says the same is not opened again: who has no key makes the same artifact of it.
 #[test]
 fn what_is_known_is_not_opened_again() {
     let (case, none, nothing) = (case("classes"), Keyring::default(), Known::default());
     let given = case.given(Asked::Git);
     let mut request = case.request(&given, &nothing);
-    let first = artifact::artifact(&request).unwrap();
+    let first = artifact::artifact(&request, Parsed::default()).unwrap();
     let written = first.changes.values().filter(|change| matches!(change, Change::Write(_))).count();
     request.keys = (&none).into();
-    assert!(artifact::artifact(&request).is_err());
+    assert!(artifact::artifact(&request, Parsed::default()).is_err());
     request.known = &first.known;
-    let second = artifact::artifact(&request).unwrap();
+    let second = artifact::artifact(&request, Parsed::default()).unwrap();
     let same = second.changes.iter().filter(|(path, change)| matches!(change, Change::Same(name) if name == *path));
     assert_eq!((same.count(), written > 1), (written, true));
     // And what was taken over is known to the third.
     request.known = &second.known;
-    assert!(artifact::artifact(&request).is_ok());
+    assert!(artifact::artifact(&request, Parsed::default()).is_ok());
 }
 
 /// Its own bytes say the same, and the namespace is another.
@@ -682,12 +723,13 @@ fn a_file_that_a_kustomization_moves_is_judged_again() {
     let (mut case, nothing) = (case("kustomization"), Known::default());
     case.namespaces = vec!["outer".to_owned()];
     let given = case.given(Asked::Git);
-    let known = artifact::artifact(&case.request(&given, &nothing)).unwrap().known;
-    assert!(artifact::artifact(&case.request(&given, &known)).is_ok());
+    let known = artifact::artifact(&case.request(&given, &nothing), Parsed::default()).unwrap().known;
+    assert!(artifact::artifact(&case.request(&given, &known), Parsed::default()).is_ok());
     let name = FilePath::parse("kustomization.yaml").unwrap();
     let text = std::str::from_utf8(case.files.document(&name).unwrap()).unwrap().replace("outer", "other");
     let files = replaced(&case.files, &name, Some(text.as_bytes()));
-    let refused = artifact::artifact(&artifact::Request { files: &files, ..case.request(&given, &known) }).err();
+    let moved = artifact::Request { files: &files, ..case.request(&given, &known) };
+    let refused = artifact::artifact(&moved, Parsed::default()).err();
     let Some(Refusal::Document { problem: DocumentProblem::NamespaceNotAllowed { namespace }, .. }) = refused else {
         panic!("{refused:?}")
     };

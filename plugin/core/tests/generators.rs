@@ -18,7 +18,7 @@ use regent_core::evidence::{
 use regent_core::files::{Built, Content, Files, wanted};
 use regent_core::flux::artifact::{self, Artifact, Change, Known};
 use regent_core::flux::bound::Bound;
-use regent_core::flux::reach::{Overrides, reach};
+use regent_core::flux::reach::{Overrides, reach, reach_parsed};
 use regent_core::flux::reached;
 use regent_core::handover::plan::Draft;
 use regent_core::handover::tree::{How, encrypted_files, slipped_in};
@@ -154,7 +154,8 @@ impl Tree {
 
     fn artifact_after(&self, known: &Known, ruling: &Ruling, keys: &Keyring) -> Result<Artifact, Refusal> {
         let bootstrap = self.bootstrap();
-        artifact::artifact(&artifact::Request {
+        let (_, parsed) = reach_parsed(&self.repository(|_| true), &self.path, &self.overrides, &Limits::default());
+        let request = artifact::Request {
             files: &self.root()?,
             bootstrap: &bootstrap,
             ruling,
@@ -169,7 +170,8 @@ impl Tree {
             },
             endpoint: "https://regent.example:8200",
             known,
-        })
+        };
+        artifact::artifact(&request, parsed)
     }
 
     fn with_request<T>(&self, ruling: &Ruling, keys: &Keyring, act: impl FnOnce(&Request<'_>) -> T) -> T {

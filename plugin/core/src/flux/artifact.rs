@@ -15,9 +15,10 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
+use rayon::iter::{IndexedParallelIterator as _, IntoParallelRefIterator as _, ParallelIterator as _};
 use regent_sops::{
-    Branch, DataKey, Document, Leaf, Limits, Node, Opener, Origin, Scalar, Selection, Stanza, WrappingKeys, envelope,
+    Branch, DataKey, Document, Leaf, Limits, Node, Opener, Origin, Scalar, Sealed, Selection, Stanza, WrappingKeys,
+    envelope,
 };
 
 use crate::authority::{Mode, Ruling};
@@ -26,7 +27,7 @@ use crate::emit::{Content, Identity, Manifest};
 use crate::files::{self, Files, FilesError, Form, Input};
 use crate::flux::bound::{self, Bound};
 use crate::flux::generator::{self, Generator};
-use crate::flux::reach::Place;
+use crate::flux::reach::{Parsed, Place};
 use crate::gate;
 use crate::guard;
 use crate::kustomization;
@@ -107,18 +108,18 @@ pub enum Change {
     Kustomization(Branch),
 }
 
-/// Builds it: every change, or one refusal (the first by file order).
+/// Builds it: every change, or one refusal (the first by file order). What was `parsed` of the same files is not parsed again.
 ///
 /// # Errors
 /// Whatever [`render::render`] refuses; where Git rules and no wrapping key could be derived, [`Refusal::NoWrappingKey`];
 /// [`DocumentProblem::NameTaken`] where two files of the artifact would have one name.
-pub fn artifact(request: &Request<'_>) -> Result<Artifact, Refusal> {
+pub fn artifact(request: &Request<'_>, parsed: Parsed) -> Result<Artifact, Refusal> {
     let (inputs, errors) = files::inputs(request.files, None, Some(request.bootstrap), request.limits);
     if let Some(error) = errors.into_iter().next() {
         return Err(error.into());
     }
     let (phase, files) = match request.ruling.mode() {
-        Mode::Values => (Phase::Bootstrap, sealed(request, &inputs)?),
+        Mode::Values => (Phase::Bootstrap, sealed(request, &inputs, parsed)?),
         Mode::Stubs(_) => (Phase::Handover, stubs(request, &inputs)?),
         Mode::Unasked => return Err(Refusal::Unasked),
     };
@@ -291,7 +292,7 @@ fn has_block(input: &Input<'_>, limits: &Limits) -> bool {
 }
 
 /// All files, those with encrypted documents encrypted to regent.
-fn sealed<'a>(request: &Request<'_>, inputs: &[Input<'a>]) -> Result<Vec<Made<'a>>, Refusal> {
+fn sealed<'a>(request: &Request<'_>, inputs: &[Input<'a>], mut parsed: Parsed) -> Result<Vec<Made<'a>>, Refusal> {
     if request.wrapping.is_empty() {
         return Err(Refusal::NoWrappingKey);
     }
@@ -302,17 +303,22 @@ fn sealed<'a>(request: &Request<'_>, inputs: &[Input<'a>]) -> Result<Vec<Made<'a
         if request.keys.is_stopped() {
             return Err(Refusal::Stopped);
         }
-        let answer = |input: &Input<'a>| {
+        let answer = |(input, parsed): (&Input<'a>, Option<Sealed>)| {
             let digest = Digest::of(input);
             match digest.filter(|_| is_known).and_then(|digest| request.known.file(input.path, digest)) {
                 Some(KnownFile { documents, name }) => {
                     let (documents, change) = (Arc::clone(documents), name.clone().map(Change::Same));
                     Ok(Made { path: input.path, digest, documents, change })
                 }
-                None => file(request, &scope, input).map(|it| it.made(input.path, digest)),
+                None => file(request, &scope, input, parsed).map(|it| it.made(input.path, digest)),
             }
         };
-        let answers: Vec<_> = chunk.par_iter().map(answer).collect();
+        let parsed_before = |input: &Input<'_>| match input.form {
+            Form::Manifest(format) => parsed.take(input.path, format),
+            Form::Whole(..) | Form::Generated(_) => None,
+        };
+        let before: Vec<_> = chunk.iter().map(parsed_before).collect();
+        let answers: Vec<_> = chunk.par_iter().zip(before).map(answer).collect();
         for (input, answer) in chunk.iter().zip(answers) {
             files.push(answer.map_err(|problem| refusal(input, problem))?);
         }
@@ -339,7 +345,7 @@ impl File {
     }
 }
 
-fn file(request: &Request<'_>, scope: &Scope<'_>, input: &Input<'_>) -> Result<File, Problem> {
+fn file(request: &Request<'_>, scope: &Scope<'_>, input: &Input<'_>, parsed: Option<Sealed>) -> Result<File, Problem> {
     let anew = |opened: &[Branch]| {
         let objects = objects(opened, View::Opened).into_iter();
         objects.map(|object| document(request, scope, input, &object?, None)).collect::<Result<Vec<_>, _>>()
@@ -353,7 +359,10 @@ fn file(request: &Request<'_>, scope: &Scope<'_>, input: &Input<'_>) -> Result<F
             let secret = generator.open(scope.bootstrap, request.keys, request.limits).map_err(at_file)?;
             Ok(File { manifests: anew(std::slice::from_ref(&secret))?, is_encrypted: true })
         }
-        Form::Manifest(format) => match Document::parse(input.bytes, format, request.limits).map_err(at_file)? {
+        Form::Manifest(format) => match parsed.map_or_else(
+            || Document::parse(input.bytes, format, request.limits).map_err(at_file),
+            |sealed| Ok(Document::Sealed(sealed)),
+        )? {
             Document::Clear(tree) => {
                 let objects = objects(&tree.documents, View::Clear).into_iter();
                 let plain = objects.map(|object| render::value(request.ruling, scope, input, &object?));

@@ -8,6 +8,7 @@
 //! ```text
 //! Files, spec.path, Overrides --reach--> Reach   how each file is read, each encrypted document with its place,
 //!                                                each secretGenerator, and every obstacle
+//!                                        Parsed  its encrypted files, for whoever opens them next
 //! ```
 //! What regent does not follow and what could touch an encrypted document is an [`Obstacle`]. With one nothing is
 //! published or handed over: half of a build is no build. What cannot touch one is none of regent's business.
@@ -19,8 +20,8 @@
 use crate::emit::Identity;
 use crate::files::Files;
 use crate::name::FilePath;
-use regent_sops::{Format, Limits};
-use std::collections::BTreeMap;
+use regent_sops::{Format, Limits, Sealed};
+use std::collections::{BTreeMap, HashMap};
 
 mod obstacle;
 mod overlay;
@@ -203,9 +204,42 @@ pub struct Patched {
 
 /// Follows the build of the Kustomization with this `spec.path` (`""`, `./` and `/` are the root).
 pub fn reach(files: &Files, path: &str, overrides: &Overrides, limits: &Limits) -> Reach {
-    let mut walk = walk::Walk::new(files, overrides, limits);
+    let mut walk = walk::Walk::new(files, overrides, limits, walk::Read::Sealed);
+    walk.build(path);
+    walk.finish().0
+}
+
+/// The same, with the encrypted files as they were parsed on the way.
+pub fn reach_parsed(files: &Files, path: &str, overrides: &Overrides, limits: &Limits) -> (Reach, Parsed) {
+    let mut walk = walk::Walk::new(files, overrides, limits, walk::Read::Kept);
     walk.build(path);
     walk.finish()
+}
+
+/// Files with a `sops` block as a walk parsed them. Parsing is most of what the walk costs, and whoever makes the artifact
+/// of the very same files, within the same limits, goes on from here. Nothing in it is decrypted.
+#[derive(Default)]
+pub struct Parsed {
+    files: HashMap<FilePath, (Format, Sealed)>,
+}
+
+impl Parsed {
+    /// Those of a root, by their paths in it.
+    #[must_use]
+    pub fn inside(self, root: Option<&FilePath>) -> Self {
+        let Some(root) = root else { return self };
+        let inside = |path: &FilePath| {
+            let path = path.as_str().strip_prefix(root.as_str())?.strip_prefix('/')?;
+            FilePath::parse(path).ok()
+        };
+        let files = self.files.into_iter().filter_map(|(path, parsed)| Some((inside(&path)?, parsed)));
+        Self { files: files.collect() }
+    }
+
+    /// One of them, which nobody else needs; `None` where it was not read, or not as this format.
+    pub(crate) fn take(&mut self, path: &FilePath, format: Format) -> Option<Sealed> {
+        self.files.remove(path).filter(|(parsed_as, _)| *parsed_as == format).map(|(_, sealed)| sealed)
+    }
 }
 
 /// An entry of the `secretGenerator` of a kustomization that was followed, global options merged in.

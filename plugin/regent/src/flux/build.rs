@@ -106,7 +106,8 @@ impl Build<'_> {
         let mut gathered = self.tree.gathered(&rule.bootstrap, limits.document, self.label)?;
         let root = rule.bootstrap.parent();
         let whole = self.tree.whole(limits.document);
-        let reach = reach::reach(&whole, &self.kustomization.path, &self.kustomization.overrides, &limits);
+        let Kustomization { path, overrides, .. } = self.kustomization;
+        let (reach, parsed) = reach::reach_parsed(&whole, path, overrides, &limits);
         let in_tree = reached::Place { repository: &whole, root: root.as_ref(), limits: &limits };
         gathered.files = gathered.files.built_as(reached::listing(&reach, in_tree)?);
         let missing = || Failure::World {
@@ -136,7 +137,7 @@ impl Build<'_> {
         let bound = Bound { authority: authority.clone(), epoch: bootstrap.epoch, kustomization };
         let generation = self.loaded.generation;
         let nothing = Known::default();
-        let Artifact { phase, changes, known } = artifact::artifact(&artifact::Request {
+        let request = artifact::Request {
             files: &gathered.files,
             bootstrap: &bootstrap,
             ruling: &ruling,
@@ -147,7 +148,8 @@ impl Build<'_> {
             bound: &bound,
             endpoint: &self.loaded.config.flux.endpoint,
             known: if self.memory.generation == generation { &self.memory.known } else { &nothing },
-        })?;
+        };
+        let Artifact { phase, changes, known } = artifact::artifact(&request, parsed.inside(root.as_ref()))?;
         let written = self.written(changes)?;
         let memory = match phase {
             Phase::Bootstrap => {

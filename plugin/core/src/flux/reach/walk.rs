@@ -3,7 +3,7 @@
 use super::obstacle::{Listing, Obstacle, Rule, Site};
 use super::overlay::{self, Generator, MAX_NAME, Mark, Overlay, Patch, Selector, Source};
 use super::patch::{self, Change, Target, Text};
-use super::{Generated, Input, InputForm, Overrides, Patched, Place, Reach, Reached, Use, generated_secret};
+use super::{Generated, Input, InputForm, Overrides, Parsed, Patched, Place, Reach, Reached, Use, generated_secret};
 use crate::bootstrap::Bootstrap;
 use crate::emit::Identity;
 use crate::files::{self, Content, Files};
@@ -13,7 +13,7 @@ use crate::object::{self, Meta, Object, View};
 use crate::secret;
 use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 use regent_sops::envelope::Envelope;
-use regent_sops::{Document, Format, Limits, Node};
+use regent_sops::{Document, Format, Limits, Node, Sealed};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 
@@ -50,6 +50,19 @@ enum What {
 /// The objects of a file.
 struct Manifest {
     objects: Vec<Held>,
+    /// The file itself, where it is kept.
+    kept: Option<(Format, Sealed)>,
+}
+
+/// What is read of a file of objects.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Read {
+    /// All objects of one that may hold ciphertext, and none of any other.
+    Sealed,
+    /// The same, and what was parsed is kept.
+    Kept,
+    /// All objects.
+    Whole,
 }
 
 struct Held {
@@ -70,6 +83,7 @@ pub(super) struct Walk<'a> {
     files: &'a Files,
     overrides: &'a Overrides,
     limits: &'a Limits,
+    read: Read,
     /// Every path in order, to find what lies below a folder.
     paths: Vec<&'a FilePath>,
     /// Kustomizations by folder; `None` where one was refused.
@@ -103,11 +117,12 @@ struct Entered {
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(files: &'a Files, overrides: &'a Overrides, limits: &'a Limits) -> Self {
+    pub(super) fn new(files: &'a Files, overrides: &'a Overrides, limits: &'a Limits, read: Read) -> Self {
         Self {
             files,
             overrides,
             limits,
+            read,
             paths: files.iter().map(|(path, _)| path).collect(),
             overlays: HashMap::new(),
             manifests: HashMap::new(),
@@ -132,7 +147,7 @@ impl<'a> Walk<'a> {
         if !self.has_folder(&folder) {
             return self.refuse(top, Rule::Listed { path: path.to_owned(), problem: Listing::NotThere });
         }
-        self.ahead = read_ahead(self.files, &folder, self.limits);
+        self.ahead = read_ahead(self.files, &folder, self.limits, self.read);
         for (field, text) in [
             ("targetNamespace", &self.overrides.target_namespace),
             ("namePrefix", &self.overrides.name_prefix),
@@ -350,7 +365,7 @@ impl<'a> Walk<'a> {
             return known.clone();
         }
         let ahead = self.ahead.remove(path);
-        let manifest = match ahead.unwrap_or_else(|| read_manifest(self.files, path, self.limits, false)) {
+        let manifest = match ahead.unwrap_or_else(|| read_manifest(self.files, path, self.limits, self.read)) {
             Ok(manifest) => Some(Rc::new(manifest)),
             Err((line, problem)) => {
                 self.refuse(Site::File { file: path.clone(), line }, Rule::Document { problem });
@@ -690,8 +705,8 @@ impl<'a> Walk<'a> {
                     if item.sealed.iter().any(|own| own.as_ref().is_none_or(is_it)) {
                         return refused("it changes an encrypted document");
                     }
-                    let manifest =
-                        read_manifest(self.files, &item.file, self.limits, true).map_err(|(_, problem)| problem)?;
+                    let manifest = read_manifest(self.files, &item.file, self.limits, Read::Whole)
+                        .map_err(|(_, problem)| problem)?;
                     let owns = manifest.objects.into_iter().filter_map(|held| held.own).filter(is_it);
                     found.extend(owns.map(|own| (index, own)));
                 }
@@ -806,7 +821,7 @@ impl<'a> Walk<'a> {
         self.refuse(site, Rule::Listed { path: path.to_owned(), problem });
     }
 
-    pub(super) fn finish(mut self) -> Reach {
+    pub(super) fn finish(mut self) -> (Reach, Parsed) {
         self.judge();
         let mut reach = Reach::default();
         let mut indices = HashMap::new();
@@ -849,7 +864,8 @@ impl<'a> Walk<'a> {
             reach.files.entry(file).or_default().push(used);
         }
         reach.obstacles = self.obstacles.into_iter().take(MAX_OBSTACLES).collect();
-        reach
+        let kept = |(file, manifest): (FilePath, Option<Rc<Manifest>>)| Some((file, Rc::into_inner(manifest?)?.kept?));
+        (reach, Parsed { files: self.manifests.into_iter().filter_map(kept).collect() })
     }
 
     /// What shows when everything was gathered.
@@ -968,6 +984,7 @@ fn read_ahead<'a>(
     files: &'a Files,
     folder: &str,
     limits: &Limits,
+    read: Read,
 ) -> HashMap<&'a FilePath, Result<Manifest, (u32, String)>> {
     let is_below = |path: &str| match path.strip_prefix(folder) {
         Some(rest) => folder.is_empty() || rest.starts_with('/'),
@@ -976,18 +993,18 @@ fn read_ahead<'a>(
     let paths = files.iter().map(|(path, _)| path);
     let likely: Vec<_> = paths.filter(|path| is_below(path.as_str()) && files::wanted(path.file_name())).collect();
     let may_be_sealed = |path: &&&FilePath| bytes_of(files, path).is_some_and(may_be_sealed);
-    let read = |path: &&'a FilePath| (*path, read_manifest(files, path, limits, false));
-    likely.par_iter().filter(may_be_sealed).map(read).collect()
+    let manifest = |path: &&'a FilePath| (*path, read_manifest(files, path, limits, read));
+    likely.par_iter().filter(may_be_sealed).map(manifest).collect()
 }
 
-/// The objects of a file: all of one that may hold ciphertext, or of any where the `whole` file is wanted.
-fn read_manifest(files: &Files, path: &FilePath, limits: &Limits, whole: bool) -> Result<Manifest, (u32, String)> {
+/// The objects of a file.
+fn read_manifest(files: &Files, path: &FilePath, limits: &Limits, read: Read) -> Result<Manifest, (u32, String)> {
     let bytes = bytes_of(files, path).ok_or((0, "it was not read".to_owned()))?;
     if Envelope::of_name(path.file_name()).is_some() {
-        return Ok(Manifest { objects: vec![Held { line: 0, own: None, is_encrypted: true }] });
+        return Ok(Manifest { objects: vec![Held { line: 0, own: None, is_encrypted: true }], kept: None });
     }
-    if !whole && !may_be_sealed(bytes) {
-        return Ok(Manifest { objects: Vec::new() });
+    if read != Read::Whole && !may_be_sealed(bytes) {
+        return Ok(Manifest { objects: Vec::new(), kept: None });
     }
     let format = match Format::of_name(path.file_name()) {
         Format::Json => Format::Json,
@@ -1020,7 +1037,11 @@ fn read_manifest(files: &Files, path: &FilePath, limits: &Limits, whole: bool) -
         });
         objects.push(Held { line: object.line, own, is_encrypted });
     }
-    Ok(Manifest { objects })
+    let kept = match (document, read) {
+        (Document::Sealed(sealed), Read::Kept) => Some((format, sealed)),
+        (Document::Sealed(_) | Document::Clear(_), _) => None,
+    };
+    Ok(Manifest { objects, kept })
 }
 
 /// Whether a file of objects can be one with a `sops` block. Its name is text, unless it is spelled with escapes.
