@@ -39,6 +39,8 @@ pub(crate) struct Build<'a> {
     /// What a person calls the tree.
     pub(crate) label: &'a str,
     pub(crate) witnesses: &'a Witnesses,
+    /// What they said when the builder began to look.
+    pub(crate) observed: &'a Observed,
     pub(crate) data_keys: &'a DataKeys,
     /// Of the artifact before, or of none.
     pub(crate) memory: &'a Memory,
@@ -75,10 +77,9 @@ impl Build<'_> {
     /// # Errors
     /// Whatever stands in the way. Nothing is built then, and what was published stays.
     pub(crate) fn run(&self) -> Result<Built, Failure> {
-        let before = self.look(None);
-        let built = self.decided(&before);
-        let now = self.look(built.as_ref().ok().map(|built| built.epoch));
-        let recheck = authority::recheck(&before.holder, &now.holder);
+        let built = self.decided(self.observed);
+        let now = self.look_again();
+        let recheck = authority::recheck(&self.observed.holder, &now.holder);
         if recheck != Ok(Recheck::Same) {
             // What was unwrapped meanwhile, for a holder that is none any more, is not kept.
             self.data_keys.forget();
@@ -91,8 +92,13 @@ impl Build<'_> {
         }
     }
 
-    fn look(&self, bootstrap: Option<Epoch>) -> Observed {
-        let reading = self.witnesses.read(self.loaded.store(), &self.application.authority, bootstrap);
+    fn look(&self, bootstrap: Epoch) -> Observed {
+        let reading = self.witnesses.read(self.loaded.store(), &self.application.authority, Some(bootstrap));
+        Handle::current().block_on(reading)
+    }
+
+    fn look_again(&self) -> Observed {
+        let reading = self.witnesses.read_again(self.loaded.store(), &self.application.authority, self.observed);
         Handle::current().block_on(reading)
     }
 
@@ -117,7 +123,7 @@ impl Build<'_> {
         };
         let bootstrap = bootstrap_of(&gathered.files)?.ok_or_else(missing)?;
         // Of a root that was never seen before: only now its epoch is known.
-        let again = (!observed.covers(bootstrap.epoch)).then(|| self.look(Some(bootstrap.epoch)));
+        let again = (!observed.covers(bootstrap.epoch)).then(|| self.look(bootstrap.epoch));
         let Observed { evidence, holder, at: _ } = again.as_ref().unwrap_or(observed);
         let place = Place {
             root: gathered.root.clone(),

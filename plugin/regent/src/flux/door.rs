@@ -41,7 +41,7 @@ use crate::failure::Failure;
 use crate::reload::{Current, Loaded};
 use crate::source::git::{self, Held, History};
 use crate::source::tar::UploadLimits;
-use crate::witnesses::{Store, Witnesses};
+use crate::witnesses::{Observed, Store, Witnesses};
 
 /// Follows every Kustomization of the operator's file.
 pub(crate) struct Door {
@@ -328,17 +328,19 @@ impl Follower {
     async fn look(&mut self) -> Result<(), Failure> {
         let loaded = self.shared.current.get()?;
         let cluster = self.shared.cluster(&loaded).await?;
-        let observed = self.shared.witnesses.read(loaded.store(), &self.application.authority, None).await;
-        let (holder, is_settled) = (observed.holder, observed.evidence.is_settled());
+        // Asked at one time; what the witnesses say is acted on first.
+        let reading = self.shared.witnesses.read(loaded.store(), &self.application.authority, None);
+        let (observed, kustomization) = tokio::join!(reading, self.kustomization(&cluster));
+        let (holder, is_settled) = (observed.holder.clone(), observed.evidence.is_settled());
         if self.shared.is_leading() {
             self.token.put(&loaded, &cluster, &holder, is_settled).await?;
         }
         let (source, newest, passed_over) = self.source(&loaded, &cluster, &holder).await?;
-        let kustomization = self.kustomization(&cluster).await?;
+        let kustomization = kustomization?;
         let wanted = source.clone();
         let mut seen = Seen { source, kustomization, holder, is_settled, generation: loaded.generation };
         if self.built.as_ref() != Some(&seen) {
-            let built = self.build(&loaded, &mut seen).await?;
+            let built = self.build(&loaded, &mut seen, observed).await?;
             self.keep(&seen, built).await?;
             self.built = Some(seen);
         }
@@ -457,7 +459,7 @@ impl Follower {
         })
     }
 
-    async fn build(&mut self, loaded: &Arc<Loaded>, seen: &mut Seen) -> Result<Built, Failure> {
+    async fn build(&mut self, loaded: &Arc<Loaded>, seen: &mut Seen, observed: Observed) -> Result<Built, Failure> {
         let held = self.tree.as_ref().filter(|(source, _)| *source == seen.source).map(|(_, tree)| Arc::clone(tree));
         // One that somebody has to vouch for is held by now; any other is everybody's.
         let fetched = held.unwrap_or_else(|| self.shared.tree(&seen.source));
@@ -488,6 +490,7 @@ impl Follower {
                 tree,
                 label: &label,
                 witnesses,
+                observed: &observed,
                 data_keys,
                 memory: &memory,
             };

@@ -5,13 +5,14 @@ use std::path::Path;
 
 use bytes::Bytes;
 use git2::{ObjectType, Odb, Oid, Repository, TreeEntry};
-use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
+use rayon::iter::{IndexedParallelIterator as _, ParallelIterator as _};
+use rayon::slice::ParallelSlice as _;
 use regent_core::name::FilePath;
 
 use super::sourceignore::Rules;
 use super::{File, Filling, Tree, refused};
 use crate::failure::Failure;
-use crate::source::git::{At, Held, MODE_LINK};
+use crate::source::git::{self, At, Held, MODE_LINK};
 use crate::source::tar::UploadLimits;
 
 impl Tree {
@@ -47,20 +48,24 @@ impl Tree {
         }
         // Most of the time goes into unpacking objects, and none is unpacked before there is room for it.
         let known = |id: Oid| before.and_then(|before| before.blob(id));
+        // libgit2 reads one object of an `Odb` at a time, so each thread has its own.
+        let threads = rayon::current_num_threads().min(files.len().div_ceil(FEW));
+        let own = || git::open(repository.path());
+        let repositories = (0..threads).map(|_| own()).collect::<Result<Vec<_>, _>>()?;
+        let readers = repositories.iter().map(Repository::odb).collect::<Result<Vec<_>, _>>().map_err(failed)?;
         for files in files.chunks(CHUNK) {
-            let size = |id: Oid| match known(id) {
+            let size = |odb: &Odb<'_>, id: Oid| match known(id) {
                 Some(bytes) => Ok(bytes.len()),
                 None => odb.read_header(id).map(|(size, _)| size),
             };
-            let sizes: Vec<_> = files.par_iter().map(|(_, id, _)| size(*id)).collect();
-            for ((path, _, _), size) in files.iter().zip(sizes) {
+            for ((path, _, _), size) in files.iter().zip(by_all(&readers, files, |odb, (_, id, _)| size(odb, *id))) {
                 filling.reserve(path, size.map_err(failed)? as u64)?;
             }
-            let read = |id: Oid| match known(id) {
+            let read = |odb: &Odb<'_>, id: Oid| match known(id) {
                 Some(bytes) => Ok(bytes.clone()),
                 None => odb.read(id).map(|object| Bytes::copy_from_slice(object.data())),
             };
-            let read: Vec<_> = files.par_iter().map(|(_, id, _)| read(*id)).collect();
+            let read = by_all(&readers, files, |odb, (_, id, _)| read(odb, *id));
             for ((path, id, is_executable), bytes) in files.iter().zip(read) {
                 let bytes = bytes.map_err(failed)?;
                 filling.file(path.clone(), File { bytes, is_executable: *is_executable })?;
@@ -73,6 +78,12 @@ impl Tree {
     fn blob(&self, id: Oid) -> Option<&Bytes> {
         self.files.get(self.blobs.get(&id)?).map(|file| &file.bytes)
     }
+}
+
+/// Asks all readers, each for a part of the things; the answers are in the order of the things.
+fn by_all<T: Sync, A: Send>(readers: &[Odb<'_>], things: &[T], ask: impl Fn(&Odb<'_>, &T) -> A + Sync) -> Vec<A> {
+    let parts = things.par_chunks(things.len().div_ceil(readers.len().max(1)).max(1));
+    parts.zip(readers).flat_map_iter(|(things, odb)| things.iter().map(|thing| ask(odb, thing))).collect()
 }
 
 /// What the `.sourceignore` files say, wherever they are.
@@ -93,6 +104,8 @@ fn rules(odb: &Odb<'_>, found: &[Found], largest: usize, label: &str) -> Result<
 
 /// Objects that are unpacked at one time.
 const CHUNK: usize = 512;
+/// Objects for which opening the repository once more is not worth it.
+const FEW: usize = 64;
 
 const SOURCE_IGNORE: &str = ".sourceignore";
 
