@@ -44,7 +44,7 @@ enum Revision {
 
 /// How far a build is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Stage {
+pub(crate) enum Stage {
     /// It read which revision there is, and did not say so yet.
     Began,
     /// It says that it reconciles.
@@ -72,7 +72,7 @@ struct Status {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Said {
+pub(crate) enum Said {
     Yes,
     No,
     Reconciling,
@@ -151,6 +151,44 @@ struct LettingGo {
     reached: Vec<Invariant>,
 }
 
+/// The one Kustomization, as the operator's file has it.
+pub(crate) fn application(delivery: Delivery) -> FluxApplication {
+    FluxApplication {
+        authority: AuthorityName::parse("prod").unwrap(),
+        kustomization: ObjectName::parse("team/app").unwrap(),
+        delivery,
+        token_secret: None,
+    }
+}
+
+/// As it is read, with the conditions that it says.
+pub(crate) fn as_it_says(application: &FluxApplication, says: Said) -> Kustomization {
+    Kustomization {
+        name: application.kustomization.clone(),
+        is_suspended: false,
+        generation: 0,
+        observed: 0,
+        source: SourceRef::of(application),
+        token_secret: None,
+        service_account: None,
+        is_remote: false,
+        timeout: Duration::from_secs(30),
+        retry: Duration::from_secs(30),
+        attempted: None,
+        applied: None,
+        origin: None,
+        ready: match says {
+            Said::Yes => Ready::Yes,
+            Said::No => Ready::No("HealthCheckFailed".to_owned()),
+            Said::Reconciling => Ready::Unknown,
+        },
+        is_reconciling: says != Said::Yes,
+        history: Vec::new(),
+        inventory: Vec::new(),
+        patches: Vec::new(),
+    }
+}
+
 impl Build {
     fn may_apply_values(self) -> bool {
         self.revision == Revision::Old && self.stage == Stage::Keys
@@ -163,17 +201,11 @@ impl LettingGo {
         if self.removed == Some(Rule::Waits) {
             return true;
         }
-        let name = ObjectName::parse("team/app").unwrap();
-        let application = FluxApplication {
-            authority: AuthorityName::parse("prod").unwrap(),
-            kustomization: name.clone(),
-            delivery: Delivery::Artifact(FluxArtifact {
-                name: "app".to_owned(),
-                source: FluxSource::Watch,
-                voucher: Voucher::Nobody,
-            }),
-            token_secret: None,
-        };
+        let application = application(Delivery::Artifact(FluxArtifact {
+            name: "app".to_owned(),
+            source: FluxSource::Watch,
+            voucher: Voucher::Nobody,
+        }));
         let source = SourceRef::of(&application);
         let text = |revision: Revision| {
             let named = match revision {
@@ -189,28 +221,12 @@ impl LettingGo {
             (ready, observed, attempted) = (Said::Yes, world.generation, status.applied);
         }
         let kustomization = Kustomization {
-            name,
             is_suspended: world.is_suspended,
             generation: world.generation.into(),
             observed: observed.into(),
-            source: source.clone(),
-            token_secret: None,
-            service_account: None,
-            is_remote: false,
-            timeout: Duration::from_secs(30),
-            retry: Duration::from_secs(30),
             attempted: attempted.map(text),
             applied: status.applied.map(text),
-            origin: None,
-            ready: match ready {
-                Said::Yes => Ready::Yes,
-                Said::No => Ready::No("HealthCheckFailed".to_owned()),
-                Said::Reconciling => Ready::Unknown,
-            },
-            is_reconciling: ready != Said::Yes,
-            history: Vec::new(),
-            inventory: Vec::new(),
-            patches: Vec::new(),
+            ..as_it_says(&application, ready)
         };
         let published = Published { revision: Some(text(world.artifact)), ..Published::default() };
         let (kustomizations, artifacts, skipped) =

@@ -20,6 +20,7 @@
 
 mod importing;
 mod letting_go;
+mod patching;
 mod rules;
 mod settling;
 mod steps;
