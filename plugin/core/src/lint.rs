@@ -7,6 +7,7 @@
 use crate::bootstrap::{Bootstrap, BootstrapError};
 use crate::evidence::{DocumentList, ListedDocument};
 use crate::files::{self, FileProblem, Files, FilesError, Form, Input};
+use crate::flux::artifact;
 use crate::flux::reach::Site;
 use crate::flux::reached::{self, Reason, Refused};
 use crate::flux::substitution;
@@ -186,6 +187,7 @@ pub fn lint(request: &Request<'_>) -> Vec<Finding> {
     }
     unlisted(request, &inputs, &mut findings);
     if let Some(bootstrap) = request.bootstrap {
+        findings.extend(named_twice(request.files, bootstrap, &inputs));
         unmatched(bootstrap, &known, &inputs, &mut findings);
     }
     let key = |finding: &Finding| (finding.spot.clone(), finding.line, finding.rule, finding.message.clone());
@@ -548,6 +550,26 @@ fn unlisted(request: &Request<'_>, inputs: &[Input<'_>], findings: &mut Vec<Find
             });
         }
     }
+}
+
+/// Encrypted files that would have the name of another one in an artifact of Flux, which holds every file under one that the build
+/// finds. Elsewhere a file has the name that it has.
+fn named_twice(files: &Files, bootstrap: &Bootstrap, inputs: &[Input<'_>]) -> Vec<Finding> {
+    if !files.is_built() {
+        return Vec::new();
+    }
+    let is_encrypted = |input: &&Input<'_>| match input.form {
+        Form::Whole(..) => true,
+        Form::Manifest(_) => artifact::is_encrypted(input.path, input.bytes),
+        // It gets a folder of its own.
+        Form::Generated(_) => false,
+    };
+    let mut names = HashSet::new();
+    let mut is_taken = |input: &&Input<'_>| {
+        artifact::name_in_artifact(files, bootstrap, input.path).is_none_or(|name| !names.insert(name))
+    };
+    let taken = inputs.iter().filter(is_encrypted).filter(|input| is_taken(input));
+    taken.map(|input| of_document(input.path, &Problem { line: 0, problem: DocumentProblem::NameTaken })).collect()
 }
 
 /// Entries of `regent.yaml` that name nothing in the root.

@@ -237,6 +237,22 @@ fn of_several_kustomizations_those_count_that_reach_the_root() {
     assert!(found.iter().any(|found| found.starts_with("part/secret.env[") && found.ends_with(twice)), "{found:?}");
 }
 
+/// kustomize-controller finds what is encrypted as a whole under the name of what is in it.
+#[test]
+fn two_files_of_one_name_in_an_artifact_are_found_where_no_kustomization_lists_them() {
+    let stage = Stage::of("a-component", "{path: flat}");
+    copy(&core().join("render/encrypted-as-a-whole/root"), &stage.at("repo/flat"));
+    fs::remove_file(stage.at("repo/regent.yaml")).unwrap();
+    assert_eq!(stage.found("repo/flat"), [""; 0]);
+    stage.write("repo/flat/tls.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: plain, namespace: app}\n");
+    let found = stage.found("repo/flat");
+    assert!(found.len() == 1 && found[0].starts_with("tls.yaml.age[two-objects] "), "{found:?}");
+    // Listed by its name it keeps it, and Flux opens no such file.
+    stage.write("repo/flat/kustomization.yaml", "resources: [tls.yaml, tls.yaml.age]\n");
+    let found = stage.found("repo/flat");
+    assert!(!found.iter().any(|found| found.contains("[two-objects]")), "{found:?}");
+}
+
 #[test]
 fn without_an_identity_all_is_judged_that_can_be_read() {
     let stage = Stage::of("without-a-hash-and-with-options", "{}");

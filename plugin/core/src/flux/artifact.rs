@@ -133,7 +133,8 @@ pub fn artifact(request: &Request<'_>, parsed: Parsed) -> Result<Artifact, Refus
     for Made { path, digest, documents, change } in files {
         let mut name = None;
         if let Some(change) = change {
-            let free = artifact_name(request, path).filter(|name| !changes.contains_key(name));
+            let free =
+                name_in_artifact(request.files, request.bootstrap, path).filter(|name| !changes.contains_key(name));
             let taken = || Refusal::Document { file: path.clone(), problem: DocumentProblem::NameTaken };
             let free = name.insert(free.ok_or_else(taken)?);
             if *free != *path {
@@ -515,15 +516,15 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// The name in the artifact, `None` where another file has it. A kustomization lists files by their names. Without one
 /// kustomize-controller takes what ends in `.yaml` or `.yml`, so a file encrypted as a whole gets the name of what is in
 /// it, and JSON, which is YAML too, an ending more. None of them may become a kustomization.
-fn artifact_name(request: &Request<'_>, path: &FilePath) -> Option<FilePath> {
+pub(crate) fn name_in_artifact(files: &Files, bootstrap: &Bootstrap, path: &FilePath) -> Option<FilePath> {
     let inner = envelope::Envelope::of_name(path.file_name()).map_or(path.file_name(), |(_, inner)| inner);
     let is_json = regent_sops::Format::of_name(inner) == regent_sops::Format::Json;
     let name = if is_json { format!("{inner}.yaml") } else { inner.to_owned() };
-    if name == path.file_name() || files::is_listed_by_name(request.files, request.bootstrap, path) {
+    if name == path.file_name() || files::is_listed_by_name(files, bootstrap, path) {
         return Some(path.clone());
     }
     let full = path.parent().map_or_else(|| name.clone(), |folder| format!("{folder}/{name}"));
-    let is_free = |full: &FilePath| request.files.get(full).is_none() && files::is_manifest(full.file_name());
+    let is_free = |full: &FilePath| files.get(full).is_none() && files::is_manifest(full.file_name());
     FilePath::parse(&full).ok().filter(is_free)
 }
 
