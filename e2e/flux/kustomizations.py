@@ -32,6 +32,7 @@ class Flux:
 
     def __init__(self, stage, *flags, cluster=None, gates=("ExternalArtifact",), env=None, source=True):
         self.stage, self.cluster, self.peers = stage, cluster or stage.cluster(), stage.house.peers
+        self.cluster.waits_for_rights = True
         stage.fluxes.append(self)
         self.flags = [f"--feature-gates={','.join(f'{gate}=true' for gate in gates)}", *flags]
         self.repositories, self.requests = [], itertools.count(1)
