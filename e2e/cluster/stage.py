@@ -449,6 +449,10 @@ class Cluster:
         connection = self.connection(seconds)
         with contextlib.closing(connection), contextlib.suppress(TimeoutError):
             response = self.send(connection, "GET", path, None, "admin", None, None)
+            # Of a kind that is new to it, or right after its start, the API server says that it is not ready yet.
+            if response.status == 429:
+                time.sleep(0.1)
+                return
             assert response.status == 200, response.read().decode()
             for line in response:
                 yield json.loads(line)
