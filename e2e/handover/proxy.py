@@ -32,6 +32,19 @@ def redirect(to=None, status=307):
     return "redirect", to, status
 
 
+class Once:
+    """Done by whoever comes first, while all others wait for it: a request that is held for long is sent again by its client."""
+
+    def __init__(self, acts):
+        self.acts, self.lock, self.is_done = acts, threading.Lock(), False
+
+    def __call__(self):
+        with self.lock:
+            if not self.is_done:
+                self.acts()
+                self.is_done = True
+
+
 class Proxy:
     """`does` says what happens to a request, by its number (from 0), method and path: nothing (None), or one of the above.
     It may be replaced while requests come. `to` says which OpenBao node is asked, or None; `seen` are the requests; `client` is the
