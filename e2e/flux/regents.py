@@ -9,6 +9,7 @@ import socket
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 from argocd import stage as door
 from artifacts import unpacked
@@ -141,6 +142,14 @@ def relay(source, target):
             target.sendall(data)
         target.shutdown(socket.SHUT_WR)
     return passed
+
+
+def unread(port):
+    """How many connections to a port hold what nobody has read yet: who asked there, and waits."""
+    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    # Local address, remote one, state 1 for an open one, and what is to be sent and to be read.
+    return sum(local.endswith(f":{port:04X}") and state == "01" and int(queues.partition(":")[2], 16) > 0
+               for _, local, _, state, queues, *_ in rows)
 
 
 def is_ready(port):
