@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import itertools
 import json
+import math
 import signal
 import socket
 import subprocess
@@ -79,11 +80,11 @@ class Service:
         threading.Thread(target=self.probe, daemon=True).start()
 
     def join(self, replica, endpoint, artifacts):
-        self.replicas[replica] = {"ports": (endpoint, artifacts), "ready": True}
+        self.replicas[replica] = {"ports": (endpoint, artifacts), "ready": True, "until": math.inf}
 
-    def leave(self, replica):
-        """No new connection gets there: the pod is being deleted."""
-        self.replicas.pop(replica, None)
+    def leave(self, replica, late=0):
+        """No new connection gets there, from so many seconds on: the pod is being deleted."""
+        self.replicas[replica]["until"] = time.monotonic() + late
 
     def probe(self):
         while not self.closed.wait(0.2):
@@ -102,16 +103,9 @@ class Service:
                 threading.Thread(target=self.pass_on, args=(client, index), daemon=True).start()
 
     def pass_on(self, client, index):
-        ready = [entry["ports"][index] for entry in list(self.replicas.values()) if entry["ready"]]
         with client:
-            if not ready:
-                self.lost.append("no replica is ready")
-                return
-            port = ready[next(self.turns) % len(ready)]
-            try:
-                server = socket.create_connection(("127.0.0.1", port), PATIENCE)
-            except OSError as error:
-                self.lost.append(f"{port}: {error}")
+            server, port = self.connected(index)
+            if not server:
                 return
             server.settimeout(None)
             with server:
@@ -124,6 +118,23 @@ class Service:
                 with contextlib.suppress(OSError):
                     client.shutdown(socket.SHUT_RDWR)
                 asking.join(PATIENCE)
+
+    def connected(self, index):
+        """A connection to one of them, and its port."""
+        while True:
+            ready = [entry for entry in list(self.replicas.values()) if entry["ready"] and time.monotonic() < entry["until"]]
+            if not ready:
+                self.lost.append("no replica is ready")
+                return None, None
+            entry = ready[next(self.turns) % len(ready)]
+            port = entry["ports"][index]
+            try:
+                return socket.create_connection(("127.0.0.1", port), PATIENCE), port
+            except OSError as error:
+                # Where this process stood still meanwhile, nobody had to be there any more.
+                if time.monotonic() < entry["until"]:
+                    self.lost.append(f"{port}: {error}")
+                    return None, None
 
     def close(self):
         self.closed.set()
