@@ -123,11 +123,11 @@ class Flux:
         self.repositories.append(GitRepository(self, name, namespace))
         return self.repositories[-1]
 
-    def commit(self, files=()):
-        """Commits files, waits until every GitRepository has fetched it, and gives the revision."""
+    def commit(self, files=(), fetched=True):
+        """Commits files, waits until every GitRepository has fetched it, or only asks for that, and gives the revision."""
         commit = self.stage.repo.commit(files)
         for repository in self.repositories:
-            repository.fetched(commit)
+            repository.fetched(commit) if fetched else repository.ask()
         return f"main@sha1:{commit}"
 
     def publish(self, name, namespace, files, *args, **kwargs):
