@@ -47,8 +47,8 @@ class Once:
 
 class Proxy:
     """`does` says what happens to a request, by its number (from 0), method and path: nothing (None), or one of the above.
-    It may be replaced while requests come. `to` says which OpenBao node is asked, or None; `seen` are the requests; `client` is the
-    process that asks."""
+    It may be replaced while requests come, and finds what was sent in `here.body`. `to` says which OpenBao node is asked, or None; `seen`
+    are the requests; `client` is the process that asks."""
 
     def __init__(self, bao, does=lambda number, method, path: None, to=None):
         self.bao, self.does, self.to = bao, does, to or (lambda: bao.nodes[0])
@@ -93,7 +93,7 @@ class Proxy:
         with self.lock:
             number = len(self.seen)
             self.seen.append((handler.command, handler.path, dict(handler.headers)))
-        body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
+        body = self.here.body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
         does = self.does(number, handler.command, handler.path)
         if does and does[0] == "redirect":
             _, to, status = does
