@@ -53,7 +53,7 @@ class Proxy:
     def __init__(self, bao, does=lambda number, method, path: None, to=None):
         self.bao, self.does, self.to = bao, does, to or (lambda: bao.nodes[0])
         self.seen, self.lock, self.port = [], threading.Lock(), free_port()
-        self.client, self.under_way, self.trust = None, 0, bao.trust()
+        self.client, self.under_way, self.trust, self.here = None, 0, bao.trust(), threading.local()
         self.address = f"https://127.0.0.1:{self.port}"
         proxy = self
 
@@ -134,8 +134,8 @@ class Proxy:
         self.does, self.client = does, client
 
     def idle(self):
-        """What an ended client sent is passed on, too."""
-        until("nothing is under way", lambda: self.under_way == 0)
+        """What an ended client sent is passed on, too; a server that does not answer is waited for by `pass_on`."""
+        until("nothing is under way", lambda: self.under_way == 0, 3 * PATIENCE)
 
     @staticmethod
     def answer(handler, status, headers, content):
