@@ -164,7 +164,8 @@ def unread(port):
 
 
 def is_ready(port):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
+    # One that has ended refuses at once; on a busy machine a ready one may need a moment.
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     try:
         connection.request("GET", "/readyz")
         return connection.getresponse().status == 200
