@@ -238,13 +238,19 @@ class Cluster:
     # --- asking it
 
     def request(self, method, path, body=None, user="admin", content="application/json", timeout=PATIENCE, headers=None):
-        """One request, on a connection of its own. `user` is one of USERS, or a token."""
-        connection = self.connection(timeout)
-        try:
-            response = self.send(connection, method, path, body, user, content, headers)
-            text = response.read().decode()
-        finally:
-            connection.close()
+        """One request, on a connection of its own. `user` is one of USERS, or a token. An API server that is not ready for a kind yet, one
+        that was just made, says so and does nothing: as every client does, it is asked again."""
+        end = time.monotonic() + timeout
+        while True:
+            connection = self.connection(timeout)
+            try:
+                response = self.send(connection, method, path, body, user, content, headers)
+                text = response.read().decode()
+            finally:
+                connection.close()
+            if response.status != 429 or time.monotonic() > end:
+                break
+            time.sleep(0.1)
         if self.waits_for_rights and method != "GET" and RIGHTS in path and "dryRun" not in path and response.status < 300:
             self.rights_in_force()
         try:
