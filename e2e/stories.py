@@ -81,7 +81,7 @@ def real_tests(path, **facts):
                           env={**{name: os.environ[name] for name in passed_on if name in os.environ}, **facts})
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
-    assert "0 passed" not in done.stdout, "there was no test to run"
+    assert " 0 passed" not in done.stdout, "there was no test to run"
     return said
 
 

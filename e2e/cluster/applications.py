@@ -178,17 +178,20 @@ class Application:
 
     def refresh(self, how="normal"):
         """Refreshes it, waits for what automation makes of it, and gives the Application."""
+        end = time.monotonic() + 3 * PATIENCE
         self.patch({"metadata": {"annotations": {REFRESH: how}}})
-        # Seen once: the controller never took a request up that came right behind a sync, while it was idle.
-        try:
-            return self.wait(f"refreshed ({how})", idle, PATIENCE / 2)
-        except AssertionError:
+        # Seen twice: the controller never took a request up that came right behind a sync, while it was idle.
+        while True:
+            try:
+                return self.wait(f"refreshed ({how})", idle, 15)
+            except AssertionError:
+                if time.monotonic() > end:
+                    raise
             asked = self.get()["metadata"].get("annotations", {}).get(REFRESH)
             print(f"  {self.name}: not refreshed ({how}) yet; " + ("asked again" if asked else "waiting on"), flush=True)
             if asked:
                 self.patch({"metadata": {"annotations": {REFRESH: None}}})
                 self.patch({"metadata": {"annotations": {REFRESH: how}}})
-            return self.wait(f"refreshed ({how})", idle)
 
     def sync(self, prune=True, options=(), force=False, dry=False, **more):
         """Syncs it, to a `revision` or to `revisions` of its sources, and gives the state of that operation."""

@@ -55,3 +55,4 @@ def may_look(out, cluster, root, name):
     made = [thing for thing in json.loads(done.stdout)["kubernetes"]["toCreate"] if thing["metadata"]["name"] == name]
     claim("there are roles of that name", made)
     cluster.apply(made)
+    cluster.rights_in_force()

@@ -11,6 +11,7 @@ import http.client
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import ssl
@@ -63,6 +64,9 @@ PATCHES = {
 # What pods need of kube-controller-manager.
 OF_PODS = ("job-controller", "pod-garbage-collector-controller", "root-ca-certificate-publisher-controller", "serviceaccount-controller",
            "serviceaccount-token-controller", "ttl-after-finished-controller")
+# Where rights are, and how kubectl tells that it wrote some.
+RIGHTS = "rbac.authorization.k8s.io"
+WROTE_RIGHTS = re.compile(rf"^\w+\.{re.escape(RIGHTS)}\S* .*(created|configured|applied|patched|deleted)$", re.M)
 # Who may ask by a token of the API server's own file: name and groups.
 USERS = {"admin": ["system:masters"], "breakglass": ["regent:break-glass", "system:masters"], "installer": []}
 
@@ -115,6 +119,8 @@ class Cluster:
             f'{self.tokens[user]},{user},{user},"{",".join(groups)}"\n' for user, groups in USERS.items()))
         subprocess.run(["openssl", "genrsa", "-out", self.key, "2048"], check=True, capture_output=True)
         self.running, self.trusted, self.snapshots = {}, None, 0
+        # Whether whoever writes roles and bindings waits until they are in force.
+        self.waits_for_rights = False
 
     # --- the processes
 
@@ -232,13 +238,21 @@ class Cluster:
     # --- asking it
 
     def request(self, method, path, body=None, user="admin", content="application/json", timeout=PATIENCE, headers=None):
-        """One request, on a connection of its own. `user` is one of USERS, or a token."""
-        connection = self.connection(timeout)
-        try:
-            response = self.send(connection, method, path, body, user, content, headers)
-            text = response.read().decode()
-        finally:
-            connection.close()
+        """One request, on a connection of its own. `user` is one of USERS, or a token. An API server that is not ready for a kind yet, one
+        that was just made, says so and does nothing: as every client does, it is asked again."""
+        end = time.monotonic() + timeout
+        while True:
+            connection = self.connection(timeout)
+            try:
+                response = self.send(connection, method, path, body, user, content, headers)
+                text = response.read().decode()
+            finally:
+                connection.close()
+            if response.status != 429 or time.monotonic() > end:
+                break
+            time.sleep(0.1)
+        if self.waits_for_rights and method != "GET" and RIGHTS in path and "dryRun" not in path and response.status < 300:
+            self.rights_in_force()
         try:
             return Answer(response.status, json.loads(text))
         except ValueError:
@@ -315,6 +329,8 @@ class Cluster:
                               env={"HOME": str(self.folder), "PATH": os.environ["PATH"]})
         assert (done.returncode != 0) == fails, \
             f"kubectl {' '.join(map(str, words))} ended with {done.returncode}: {done.stderr}"
+        if self.waits_for_rights and WROTE_RIGHTS.search(done.stdout):
+            self.rights_in_force()
         return done.stderr if fails else done.stdout
 
     # --- identities
@@ -326,6 +342,29 @@ class Cluster:
             answer = self.create(thing)
             assert answer.status in (201, 409), answer
         return self.token(namespace, name)
+
+    def rights_in_force(self):
+        """Waits until the API server judges by every role and binding that was written so far. It reads each of the four kinds in the
+        order of its writes, a moment later; so some of each are written here, and waited for."""
+        self.waits_for_rights, name = False, f"barrier-{os.urandom(4).hex()}"
+        metadata, role = {"name": name, "namespace": "default"}, {"apiVersion": f"{RIGHTS}/v1"}
+        subjects = [{"kind": "User", "name": name, "apiGroup": RIGHTS}]
+        try:
+            for kind, verb in (("Role", "get"), ("ClusterRole", "list")):
+                here = metadata if kind == "Role" else {"name": name}
+                self.create({**role, "kind": kind, "metadata": here,
+                             "rules": [{"apiGroups": [""], "resources": ["secrets"], "verbs": [verb]}]}).ok()
+                self.create({**role, "kind": f"{kind}Binding", "metadata": here, "subjects": subjects,
+                             "roleRef": {"apiGroup": RIGHTS, "kind": kind, "name": name}}).ok()
+            for verb in ("get", "list"):
+                review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": {"user": name, "resourceAttributes": {
+                    "resource": "secrets", "verb": verb, "namespace": "default"}}}
+                until("rights are in force", lambda review=review: self.request(
+                    "POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review).ok()["status"]["allowed"])
+            for kind in ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"):
+                self.delete(kind, name, "default").ok()
+        finally:
+            self.waits_for_rights = True
 
     def token(self, namespace, name, seconds=3600, audiences=None):
         """A real token of a ServiceAccount. Below 600 seconds the API server gives none."""
@@ -416,6 +455,10 @@ class Cluster:
         connection = self.connection(seconds)
         with contextlib.closing(connection), contextlib.suppress(TimeoutError):
             response = self.send(connection, "GET", path, None, "admin", None, None)
+            # Of a kind that is new to it, or right after its start, the API server says that it is not ready yet.
+            if response.status == 429:
+                time.sleep(0.1)
+                return
             assert response.status == 200, response.read().decode()
             for line in response:
                 yield json.loads(line)

@@ -34,6 +34,7 @@ from kustomizations import REGENT, Flux  # noqa: E402
 from stage import answers_on, free_port, until  # noqa: E402
 
 DOCUMENTS, MANY, VALUES = 100, 1000, 3
+LONG = 600  # seconds for what takes some of them
 PRUNE = {"kustomize.toolkit.fluxcd.io/prune": "disabled"}
 STUB = {**PRUNE, "kustomize.toolkit.fluxcd.io/ssa": "Ignore"}
 UNITS = {"h": 3600, "m": 60, "s": 1, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9}
@@ -106,7 +107,7 @@ def way(flux, name, files, keys):
     decryption = {"decryption": flux.decryption("keys", name, keys)} if keys else {}
     revision = flux.publish(name, name, files)
     app = flux.kustomization(name, name, targetNamespace=name, **decryption)
-    app.ready(revision, seconds=120)
+    app.ready(revision, seconds=LONG)
     return app
 
 
@@ -122,8 +123,8 @@ def through_regent(stage, flux, documents):
     it.allow()
     app = flux.kustomization("regent", "regent", path=it.root, decryption=DECRYPTION)
     it.serve()
-    app.ready(seconds=120)
-    with urllib.request.urlopen(it.artifact()["url"], timeout=10) as answer:
+    app.ready(seconds=LONG)
+    with urllib.request.urlopen(it.artifact()["url"], timeout=LONG) as answer:
         return app, {Path(path).name: content.decode() for path, content in unpacked(answer.read()).items()}
 
 
@@ -139,7 +140,7 @@ def handed(flux):
     app = way(flux, "stubs", files(document(number, PRUNE) for number in range(DOCUMENTS)), None)
     stub = {"apiVersion": "v1", "kind": "Secret", "type": "Opaque"}
     stubs = [{**stub, "metadata": {"name": f"s{number}", "annotations": STUB}} for number in range(DOCUMENTS)]
-    app.ready(flux.publish("stubs", "stubs", files(stubs), revision="handover"), seconds=120)
+    app.ready(flux.publish("stubs", "stubs", files(stubs), revision="handover"), seconds=LONG)
     return app
 
 
@@ -187,10 +188,11 @@ def artifact_of(it, regent, commit):
 def told(regent, commit, message):
     """When regent said so, once it had built the artifact of the commit."""
     def at():
-        lines = [json.loads(line) for line in regent.log().splitlines() if "an artifact was" in line]
+        # The last line may be one that is being written.
+        lines = [json.loads(line) for line in regent.log().splitlines(keepends=True) if "an artifact was" in line and line.endswith("\n")]
         since = itertools.dropwhile(lambda line: not line.get("origin", "").endswith(commit), lines)
         return next((line["timestamp"] for line in since if line["message"] == message), None)
-    return datetime.fromisoformat(until(f"{message}, of {commit}", at, 120)).timestamp()
+    return datetime.fromisoformat(until(f"{message}, of {commit}", at, LONG)).timestamp()
 
 
 def render(stage, it):
@@ -240,7 +242,7 @@ def rounds(ways, count):
     took = {way: [] for way in ways}
     for number in range(count + 1):
         for way, app in sorted(ways.items(), reverse=number % 2 == 1):
-            done = app.reconcile(seconds=120)
+            done = app.reconcile(seconds=LONG)
             latest = done["status"]["history"][0]
             assert latest["lastReconciledStatus"] == "ReconciliationSucceeded", latest
             if number:

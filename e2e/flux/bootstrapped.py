@@ -8,7 +8,7 @@ import init
 from authority import Authority, value
 from kustomizations import REGENT, Flux
 from regents import Service
-from stage import Sealed, config_map, free_port, secret
+from stage import PATIENCE, Sealed, config_map, free_port, secret
 
 TOKEN = "regent-token"
 DECRYPTION = {"provider": "sops", "secretRef": {"name": TOKEN}}
@@ -101,7 +101,7 @@ class Bootstrapped:
     def artifact(self):
         return self.cluster.get("ExternalArtifact", self.name, self.name).ok()["status"]["artifact"]
 
-    def published(self, holds, seconds=30):
+    def published(self, holds, seconds=PATIENCE):
         """Waits for an artifact, and gives it."""
         told = self.cluster.wait("an artifact", "ExternalArtifact", self.name, self.name,
                                  lambda thing: thing and holds(thing.get("status", {}).get("artifact") or {}), seconds)

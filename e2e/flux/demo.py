@@ -25,6 +25,7 @@ from artifacts import unpacked  # noqa: E402
 from bao import HANDOVER, Bao  # noqa: E402
 from example import DOCUMENTS, EXAMPLE, Prod  # noqa: E402
 from kustomizations import DOOR, SOURCES, Flux, Kustomization, ready  # noqa: E402
+from regents import unread  # noqa: E402
 from stage import CANARY, TOP, Sealed, until  # noqa: E402
 from teller import claim  # noqa: E402
 
@@ -232,6 +233,7 @@ def story(out, stage, keep):
     tell("", "Artifacts are regent's, also for administrators. By break-glass, while regent stands still; it would put it right at once:")
     regent.pause()
     show(words[0], "--context", BREAKGLASS, *words[1:], patch, shown=typed_patch.replace("kubectl", f"kubectl --context {BREAKGLASS}"))
+    until("it is asked for", lambda: unread(flux.artifacts_port))
     regent.resume()
     # In lines that are broken wherever the controller likes.
     until("the refusal is told", lambda: any("Vault is the authority" in " ".join(message.replace("|", "").split())

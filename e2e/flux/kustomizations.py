@@ -20,6 +20,8 @@ CONTROLLER, SOURCES = "kustomize-controller", "source-controller"
 # Who writes to the cluster, unless a Kustomization names another account.
 DOOR = f"system:serviceaccount:{NAMESPACE}:{CONTROLLER}"
 REQUESTED = "reconcile.fluxcd.io/requestedAt"
+# Which revision an event is about.
+REVISION = "kustomize.toolkit.fluxcd.io/revision"
 # Where kustomize-controller looks for a token of Vault.
 TOKEN_KEY = "sops.vault-token"
 # The account of regent's pod.
@@ -32,6 +34,7 @@ class Flux:
 
     def __init__(self, stage, *flags, cluster=None, gates=("ExternalArtifact",), env=None, source=True):
         self.stage, self.cluster, self.peers = stage, cluster or stage.cluster(), stage.house.peers
+        self.cluster.waits_for_rights = True
         stage.fluxes.append(self)
         self.flags = [f"--feature-gates={','.join(f'{gate}=true' for gate in gates)}", *flags]
         self.repositories, self.requests = [], itertools.count(1)
@@ -120,11 +123,11 @@ class Flux:
         self.repositories.append(GitRepository(self, name, namespace))
         return self.repositories[-1]
 
-    def commit(self, files=()):
-        """Commits files, waits until every GitRepository has fetched it, and gives the revision."""
+    def commit(self, files=(), fetched=True):
+        """Commits files, waits until every GitRepository has fetched it, or only asks for that, and gives the revision."""
         commit = self.stage.repo.commit(files)
         for repository in self.repositories:
-            repository.fetched(commit)
+            repository.fetched(commit) if fetched else repository.ask()
         return f"main@sha1:{commit}"
 
     def publish(self, name, namespace, files, *args, **kwargs):
@@ -287,12 +290,14 @@ class Asked:
     def conditions(self):
         return {each["type"]: each for each in self.status().get("conditions", ())}
 
-    def events(self):
-        """Type, reason and message of each, oldest first."""
+    def events(self, revision=None):
+        """Type, reason and message of each, oldest first; of one revision alone, where it is named. A controller records them beside its
+        work: they may come behind its status."""
         query = {"fieldSelector": f"involvedObject.name={self.name},involvedObject.kind={self.kind}"}
         found = self.cluster.request("GET", asked(at("Event", None, self.namespace), query)).ok()["items"]
         found.sort(key=lambda event: int(event["metadata"]["resourceVersion"]))
-        return [(event["type"], event["reason"], event["message"]) for event in found]
+        return [(event["type"], event["reason"], event["message"]) for event in found
+                if revision in (None, event["metadata"].get("annotations", {}).get(REVISION))]
 
     def delete(self, seconds=PATIENCE):
         """Deletes it, with what it does then, and waits until it is gone."""

@@ -12,7 +12,7 @@ import bootstrapped
 from authority import value
 from bao import HANDOVER, Bao
 from handed import regent_yaml
-from proxy import Proxy
+from proxy import Once, Proxy
 from stage import PATIENCE, leaks
 
 ACCOUNT = "regent-system", "regent-handover-prod"
@@ -58,10 +58,13 @@ class Handing:
              "subjects": [{"kind": "ServiceAccount", "name": ACCOUNT[1], "namespace": ACCOUNT[0]}]}])
 
     def before_the_record(self, acts):
-        """Does something once everything was looked at, before the record is sent."""
+        """Does something once everything was looked at, before the record is sent. A client that is not answered in time sends it again,
+        and that one waits, too."""
+        once = Once(acts)
+
         def does(number, method, path):
             if method in ("POST", "PUT") and "/regent/prod/authority/" in path and "/data/" in path:
-                acts()
+                once()
         self.proxy.does = does
 
     def words(self, *words):

@@ -4,11 +4,13 @@ import contextlib
 import http.client
 import itertools
 import json
+import math
 import signal
 import socket
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 from argocd import stage as door
 from artifacts import unpacked
@@ -78,11 +80,11 @@ class Service:
         threading.Thread(target=self.probe, daemon=True).start()
 
     def join(self, replica, endpoint, artifacts):
-        self.replicas[replica] = {"ports": (endpoint, artifacts), "ready": True}
+        self.replicas[replica] = {"ports": (endpoint, artifacts), "ready": True, "until": math.inf}
 
-    def leave(self, replica):
-        """No new connection gets there: the pod is being deleted."""
-        self.replicas.pop(replica, None)
+    def leave(self, replica, late=0):
+        """No new connection gets there, from so many seconds on: the pod is being deleted."""
+        self.replicas[replica]["until"] = time.monotonic() + late
 
     def probe(self):
         while not self.closed.wait(0.2):
@@ -101,16 +103,9 @@ class Service:
                 threading.Thread(target=self.pass_on, args=(client, index), daemon=True).start()
 
     def pass_on(self, client, index):
-        ready = [entry["ports"][index] for entry in list(self.replicas.values()) if entry["ready"]]
         with client:
-            if not ready:
-                self.lost.append("no replica is ready")
-                return
-            port = ready[next(self.turns) % len(ready)]
-            try:
-                server = socket.create_connection(("127.0.0.1", port), PATIENCE)
-            except OSError as error:
-                self.lost.append(f"{port}: {error}")
+            server, port = self.connected(index)
+            if not server:
                 return
             server.settimeout(None)
             with server:
@@ -123,6 +118,23 @@ class Service:
                 with contextlib.suppress(OSError):
                     client.shutdown(socket.SHUT_RDWR)
                 asking.join(PATIENCE)
+
+    def connected(self, index):
+        """A connection to one of them, and its port."""
+        while True:
+            ready = [entry for entry in list(self.replicas.values()) if entry["ready"] and time.monotonic() < entry["until"]]
+            if not ready:
+                self.lost.append("no replica is ready")
+                return None, None
+            entry = ready[next(self.turns) % len(ready)]
+            port = entry["ports"][index]
+            try:
+                return socket.create_connection(("127.0.0.1", port), PATIENCE), port
+            except OSError as error:
+                # Where this process stood still meanwhile, nobody had to be there any more.
+                if time.monotonic() < entry["until"]:
+                    self.lost.append(f"{port}: {error}")
+                    return None, None
 
     def close(self):
         self.closed.set()
@@ -143,8 +155,17 @@ def relay(source, target):
     return passed
 
 
+def unread(port):
+    """How many connections to a port hold what nobody has read yet: who asked there, and waits."""
+    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    # Local address, remote one, state 1 for an open one, and what is to be sent and to be read.
+    return sum(local.endswith(f":{port:04X}") and state == "01" and int(queues.partition(":")[2], 16) > 0
+               for _, local, _, state, queues, *_ in rows)
+
+
 def is_ready(port):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
+    # One that has ended refuses at once; on a busy machine a ready one may need a moment.
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     try:
         connection.request("GET", "/readyz")
         return connection.getresponse().status == 200

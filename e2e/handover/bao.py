@@ -140,6 +140,10 @@ class Bao:
     def restore(self, snapshot, key=None):
         """`key` is the unseal key of another server, whose snapshot it is."""
         forced = "-force" if key else ""
+        # Its answer may come before it is restored: what is not in the snapshot is there until then.
+        marker = f"secret/data/marker/{os.urandom(4).hex()}"
+        if not key:
+            self.done("POST", marker, {"data": {"before": "yes"}})
         self.done("POST", f"sys/storage/raft/snapshot{forced}", snapshot, node=self.active())
         if key:
             self.key = key
@@ -150,6 +154,14 @@ class Bao:
                 node.unseal()
             return any(node.health() == 200 for node in self.nodes)
         until("it is active again", again)
+        if not key:
+            until("it is restored", lambda: self.status(marker) == 404)
+
+    def status(self, path):
+        """Of an answer; 0 for none."""
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            return self.ask("GET", path)[0]
+        return 0
 
     # --- certificates
 
@@ -240,8 +252,12 @@ class Node:
         time.sleep(0.1)
         if not self.unseal() or self.health() != 429:
             return False
-        servers = self.bao.done("GET", "sys/storage/raft/configuration")["data"]["config"]["servers"]
-        return any(server["node_id"] == self.name and server["voter"] for server in servers)
+        # Another node may become the active one meanwhile.
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            status, body = self.bao.ask("GET", "sys/storage/raft/configuration")
+            servers = body["data"]["config"]["servers"] if status == 200 else []
+            return any(server["node_id"] == self.name and server["voter"] for server in servers)
+        return False
 
     def kill(self):
         if self.child:

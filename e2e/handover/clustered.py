@@ -31,6 +31,8 @@ class Clustered(Hand):
         self.begun("--vault-token-file", self.token, *words)
 
     def installed(self):
+        for cluster in self.clusters():
+            cluster.waits_for_rights = True
         self.where = ["--kubeconfig", self.cluster.kubeconfig()]
         self.place = Place(self.stage, self.cluster, self.bao, self.target)
         self.place.install()

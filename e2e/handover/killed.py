@@ -54,20 +54,20 @@ class Killing:
         finally:
             hand.where = there
 
-    def run(self, hand, words, is_it=lambda paths, took: False, way="before"):
+    def run(self, hand, words, is_it=lambda paths, body: False, way="before"):
         """What a command of `hand` came to: how it ended, and what it said. It is killed at the write that `is_it`, by the paths of
-        all up to it and the seconds that they took. `writes` are those that it came to, `times` when each was asked for."""
+        all up to it and what it sends. `writes` are those that it came to, `times` when each was asked for."""
         self.writes, self.times = [], []
 
-        def does(_, method, path):
+        def does(proxy, method, path):
             if method == "GET" or "dryRun=All" in path:
                 return None
             with self.lock:
                 self.writes.append((method, path.partition("?")[0]))
                 self.times.append(time.monotonic())
-                return end(way) if is_it([path for _, path in self.writes], self.times[-1] - self.times[0]) else None
+                return end(way) if is_it([path for _, path in self.writes], proxy.here.body) else None
         for proxy in self.proxies.values():
-            proxy.again(does)
+            proxy.again(lambda _, method, path, proxy=proxy: does(proxy, method, path))
         child = hand.started(words)
         for proxy in self.proxies.values():
             proxy.client = child

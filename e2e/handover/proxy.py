@@ -32,15 +32,28 @@ def redirect(to=None, status=307):
     return "redirect", to, status
 
 
+class Once:
+    """Done by whoever comes first, while all others wait for it: a request that is held for long is sent again by its client."""
+
+    def __init__(self, acts):
+        self.acts, self.lock, self.is_done = acts, threading.Lock(), False
+
+    def __call__(self):
+        with self.lock:
+            if not self.is_done:
+                self.acts()
+                self.is_done = True
+
+
 class Proxy:
     """`does` says what happens to a request, by its number (from 0), method and path: nothing (None), or one of the above.
-    It may be replaced while requests come. `to` says which OpenBao node is asked, or None; `seen` are the requests; `client` is the
-    process that asks."""
+    It may be replaced while requests come, and finds what was sent in `here.body`. `to` says which OpenBao node is asked, or None; `seen`
+    are the requests; `client` is the process that asks."""
 
     def __init__(self, bao, does=lambda number, method, path: None, to=None):
         self.bao, self.does, self.to = bao, does, to or (lambda: bao.nodes[0])
         self.seen, self.lock, self.port = [], threading.Lock(), free_port()
-        self.client, self.under_way, self.trust = None, 0, bao.trust()
+        self.client, self.under_way, self.trust, self.here = None, 0, bao.trust(), threading.local()
         self.address = f"https://127.0.0.1:{self.port}"
         proxy = self
 
@@ -80,7 +93,7 @@ class Proxy:
         with self.lock:
             number = len(self.seen)
             self.seen.append((handler.command, handler.path, dict(handler.headers)))
-        body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
+        body = self.here.body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
         does = self.does(number, handler.command, handler.path)
         if does and does[0] == "redirect":
             _, to, status = does
@@ -121,8 +134,8 @@ class Proxy:
         self.does, self.client = does, client
 
     def idle(self):
-        """What an ended client sent is passed on, too."""
-        until("nothing is under way", lambda: self.under_way == 0)
+        """What an ended client sent is passed on, too; a server that does not answer is waited for by `pass_on`."""
+        until("nothing is under way", lambda: self.under_way == 0, 3 * PATIENCE)
 
     @staticmethod
     def answer(handler, status, headers, content):

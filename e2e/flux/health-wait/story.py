@@ -13,20 +13,22 @@ def story(stage):
     handing = let_go.begin(stage)
     it = handing.it
     gate(it, "open")
-    it.app.spec(timeout="60s", healthChecks=[{**CHECKED, "name": "gate", "namespace": "prod"}],
+    # Longer than anything takes here: only the gate ends the wait.
+    it.app.spec(timeout="30m", healthChecks=[{**CHECKED, "name": "gate", "namespace": "prod"}],
                 healthCheckExprs=[{**CHECKED, "current": "data.gate == 'open'", "inProgress": "data.gate != 'open'"}])
     it.app.reconcile()
     it.app.ready()
     before, old = it.live(), it.app.applied()
 
     def waits():
-        """It has its data keys, has applied, and waits."""
+        """It has its data keys, has applied, and waits; nothing that began before the gate was shut is under way."""
+        it.app.reconcile()
         gate(it, "shut")
         it.app.ask()
         until("it waits for health", lambda: "health" in it.app.conditions().get("Reconciling", {}).get("message", ""))
 
     handing.before_the_record(waits)
-    child = handing.start("--yes", "--settle-timeout", "120")
+    child = handing.start("--yes", "--settle-timeout", "900", "--vault-patience", "600")
     stubs = handing.stubs()
     for _ in range(20):
         assert child.poll() is None and handing.settled() is None and it.app.applied() == old

@@ -8,7 +8,7 @@ import bootstrapped
 from artifacts import unpacked
 from authority import value
 from kustomizations import CONTROLLER, NAMESPACE
-from stage import config_map
+from stage import PATIENCE, config_map
 
 GATES = ("ExternalArtifact", "ObjectLevelWorkloadIdentity")
 CONFIG = "sops-vault-config"
@@ -62,5 +62,5 @@ def refused(kustomization, sentence):
 
 
 def fetched(url):
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
         return {path: content.decode() for path, content in unpacked(answer.read()).items()}

@@ -7,8 +7,8 @@ import socket
 import bootstrapped
 from authority import value
 from bootstrapped import free_port
-from regents import Busy
-from stage import config_map
+from regents import Busy, unread
+from stage import config_map, until
 
 # A download is tried ten times in 214 s and a data key waited for 60 s, by default. What happens is the same after two tries and 3 s.
 FLAGS, ENV = ["--http-retry=1"], {"VAULT_CLIENT_TIMEOUT": "3"}
@@ -30,7 +30,7 @@ def story(stage):
         before = it.live()
         with endpoint_hangs(it):
             it.app.ask()
-            it.app.fails("BuildFailed", "data key", seconds=40)
+            it.app.fails("BuildFailed", "data key")
             busy.more()
             it.flux.unchanged(before)
         it.app.reconcile()
@@ -52,7 +52,7 @@ def killed(it, busy, number):
     before, inventory = it.live(), it.app.inventory()
     it.regent.kill()
     it.app.ask()
-    it.app.fails("ArtifactFailed", "connection refused", seconds=40)
+    it.app.fails("ArtifactFailed", "connection refused")
     busy.more()
     it.flux.unchanged(before)
     assert it.app.inventory() == inventory, it.app.inventory()
@@ -68,6 +68,7 @@ def hangs(it, busy, revision):
     before = it.live()
     it.regent.pause()
     word = it.app.ask()
+    until("it is asked", lambda: unread(it.flux.artifacts_port))
     busy.more(3)
     assert it.app.status().get("lastHandledReconcileAt") != word, "who was not answered went on"
     it.regent.resume()

@@ -24,7 +24,8 @@ def story(stage):
     assert app.applied() == first
     flux.unchanged(before)
     flux.artifacts.does = lambda path: None
-    app.ready(second, seconds=5)
+    # By itself: its interval is an hour.
+    app.ready(second)
     assert flux.live("one", "app", "ConfigMap") is None
 
     before = flux.live("two", "app", "ConfigMap")

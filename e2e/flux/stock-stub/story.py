@@ -8,7 +8,7 @@ import base64
 import json
 
 from kustomizations import Flux
-from stage import CANARY, config_map
+from stage import CANARY, config_map, until
 
 KEPT = {"kustomize.toolkit.fluxcd.io/prune": "disabled"}
 IGNORED = {**KEPT, "kustomize.toolkit.fluxcd.io/ssa": "Ignore"}
@@ -26,8 +26,7 @@ def story(stage):
     app.ready(first)
     live = {name: flux.live(name, "app") for name in (*full, "bare")}
     assert all(each["data"] for each in live.values())
-    told = about(app, "db")
-    assert told, "nothing was said of a Secret that was made"
+    told = until("it is said of a Secret that it was made", lambda: about(app, "db"))
 
     stubs = {name: manifest(name, IGNORED) for name in full}
     handed = flux.publish("app", "app", artifact(stubs, bare=manifest("bare", {})), revision="handover")

@@ -12,13 +12,12 @@ def story(stage):
     handing = let_go.begin(stage)
     it = handing.it
     before, old = it.live(), it.app.applied()
-    handing.before_the_record(lambda: it.app.spec(suspend=True))
+    handing.before_the_record(lambda: suspended(it))
     handing.handover("--yes", ends=7, says=["mirrored, not settled", NAMED, "--skip-kustomization"])
     assert handing.cluster.get("Authority", "prod").ok()["spec"]["authority"] == "vault"
     handing.stubs()
 
-    word = it.app.ask()
-    until("it is acknowledged", lambda: it.app.status().get("lastHandledReconcileAt") == word)
+    acknowledged(it)
     assert it.app.applied() == old
     handing.handover("--yes", ends=7, says=[NAMED])
     handing.handover("--plan", ends=7, says=[NAMED])
@@ -30,3 +29,14 @@ def story(stage):
     assert it.app.applied() == handing.stubs()
     it.flux.unchanged(before)
     handing.bao.stop()
+
+
+def suspended(it):
+    """The controller knows it, before there is anything else to take."""
+    it.app.spec(suspend=True)
+    acknowledged(it)
+
+
+def acknowledged(it):
+    word = it.app.ask()
+    until("it is acknowledged", lambda: it.app.status().get("lastHandledReconcileAt") == word)

@@ -8,6 +8,7 @@ import bootstrapped
 from artifacts import unpacked
 from authority import value
 from bootstrapped import DECRYPTION
+from stage import PATIENCE
 
 
 def story(stage):
@@ -15,7 +16,7 @@ def story(stage):
     it = bootstrapped.begin(stage, files={"kustomization.yaml": "resources: [db.yaml, settings.yaml]\n"})
     artifact = it.applied(it.first)
     assert it.values() == value(1)
-    with urllib.request.urlopen(artifact["url"], timeout=10) as answer:
+    with urllib.request.urlopen(artifact["url"], timeout=PATIENCE) as answer:
         files = {path: content.decode() for path, content in unpacked(answer.read()).items()}
     document = files["clusters/prod/db.yaml"]
     assert "regent:v1:prod:1:prod:prod:" in document and "age" not in document, document
@@ -28,7 +29,7 @@ def story(stage):
     tenant = it.flux.kustomization("copied", "tenant", decryption=it.flux.decryption("mine", "tenant", {}), retryInterval="2s")
     tenant.fails("BuildFailed", "403", "regent[token]")
     it.flux.decryption("mine", "tenant", {"sops.vault-token": "a-guess"})
-    tenant.ask()
+    tenant.reconcile()
     tenant.fails("BuildFailed", "regent[token]")
     assert it.flux.live("db", "tenant") is None
 

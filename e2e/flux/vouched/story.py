@@ -11,10 +11,10 @@ import urllib.request
 
 import bootstrapped
 from authority import value
-from stage import CANARY, Sealed, secret, until
+from stage import CANARY, PATIENCE, Sealed, secret, until
 
-# Far below the half minute after which everything is looked at anyway.
-AT_ONCE = 5
+# Below the half minute after which everything is looked at again: each of these commits comes right behind a look.
+AT_ONCE = 20
 SECRET = f"{CANARY}-hook"
 ORIGIN = "org.opencontainers.image.revision"
 
@@ -26,6 +26,7 @@ def story(stage):
 
     # In a folder the kernel tells.
     follow.served({"repo": str(stage.repo.folder)})
+    follow.looked(it.first)
     second = follow.commit(2)
     follow.publishes(second, AT_ONCE)
 
@@ -40,13 +41,13 @@ def story(stage):
     time.sleep(2)
     assert it.artifact()["metadata"][ORIGIN] == second, it.artifact()
     assert follow.hook(SECRET) == (200, "")
-    follow.publishes(third, AT_ONCE)
+    follow.publishes(third)
 
     # And by itself once its interval is over.
     follow.served({"repo": it.flux.url, "interval": "5s"})
     follow.looked(third)
     fourth = follow.commit(4)
-    follow.publishes(fourth, 5 + AT_ONCE)
+    follow.publishes(fourth)
     it.applied(fourth)
     assert it.values() == value(4)
 
@@ -89,7 +90,7 @@ class Follows:
         self.repo.git(*sign, "commit", "--quiet", "--allow-empty", "--message", "another", *(["--gpg-sign"] if signer else []))
         return f"main@sha1:{self.repo.git('rev-parse', 'HEAD')}"
 
-    def publishes(self, revision, seconds):
+    def publishes(self, revision, seconds=PATIENCE):
         return self.it.published(lambda artifact: artifact.get("metadata", {}).get(ORIGIN) == revision, seconds)
 
     def looked(self, revision):
@@ -103,7 +104,7 @@ class Follows:
             ready = [each for each in thing.get("status", {}).get("conditions", ()) if each["type"] == "Ready"]
             return ready and ready[0]["status"] == status and all(word in ready[0]["message"] for word in words)
         name = self.it.name
-        self.it.cluster.wait(f"the artifact is {status}: {words}", "ExternalArtifact", name, name, lambda thing: thing and holds(thing), 60)
+        self.it.cluster.wait(f"the artifact is {status}: {words}", "ExternalArtifact", name, name, lambda thing: thing and holds(thing))
 
     def hook(self, secret, name="prod"):
         """Status and text of the answer to a push, as GitHub tells of one."""
@@ -112,7 +113,7 @@ class Follows:
         url = f"http://127.0.0.1:{self.it.flux.artifacts_port}/hook/{name}"
         request = urllib.request.Request(url, body, {"X-Hub-Signature-256": f"sha256={mac}"})
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as refused:
             return refused.code, refused.read().decode()

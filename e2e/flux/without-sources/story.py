@@ -9,7 +9,7 @@ import urllib.request
 import bootstrapped
 from kustomizations import SOURCES
 from regents import Busy
-from stage import config_map
+from stage import PATIENCE, config_map
 
 
 def story(stage):
@@ -34,7 +34,7 @@ def story(stage):
     it.cluster.pause("kube-apiserver")
     try:
         it.serve(rule=rule, token=token)
-        with urllib.request.urlopen(artifact["url"], timeout=10) as answer:
+        with urllib.request.urlopen(artifact["url"], timeout=PATIENCE) as answer:
             assert hashlib.sha256(answer.read()).hexdigest() == artifact["digest"].removeprefix("sha256:")
     finally:
         it.cluster.resume("kube-apiserver")
@@ -44,7 +44,7 @@ def story(stage):
     it.flux.unchanged(before)
     # It leads again, says that it can build nothing, and leaves what is published.
     it.cluster.wait("it is told", "ExternalArtifact", "prod", "prod",
-                    lambda thing: thing and thing["status"]["conditions"][0]["status"] == "False", 60)
+                    lambda thing: thing and thing["status"]["conditions"][0]["status"] == "False")
     assert it.artifact() == artifact, it.artifact()
     with Busy(it.app) as app:
         app.more()

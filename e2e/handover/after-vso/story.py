@@ -23,8 +23,10 @@ def story(stage):
         hand.cluster.delete("Secret", "db", "app").ok()
         thing = {"apiVersion": "v1", "kind": "Secret", "type": "example.com/login",
                  "metadata": {"name": "db", "namespace": "app", "labels": {"regent.dev/authority": "prod"}}}
-        poke("db")
+        # It is looked at when the operator is started.
+        hand.cluster.kill(hand.program)
         hand.cluster.create(thing).ok()
+        hand.start()
         hand.holds("db", password=f"{CANARY}-rotated", more="new")
 
     def refuses(name):

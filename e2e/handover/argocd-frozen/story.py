@@ -4,7 +4,7 @@ from applications import ArgoCD
 from bao import Bao
 from clustered import Clustered, serve
 from handed import SECRETS, regent_yaml, sealed
-from proxy import Proxy
+from proxy import Once, Proxy
 from stage import CANARY, until
 
 DB = "clusters/prod/db.yaml"
@@ -82,17 +82,19 @@ def ahead(hand, app):
 
 def slipped_in(hand, app, proxy):
     """Somebody's commit is synced while the copies are made."""
-    done = []
+    def commits():
+        hand.stage.repo.commit({"clusters/prod/late.yaml": sealed("late", {"token": CANARY})})
+        app.refresh("hard")
+        until("synced", app.synced_at)
+    once = Once(commits)
 
     def slips(number, method, path):
-        if method == "POST" and "/data/bootstrap/" in path and not done:
-            done.append(hand.stage.repo.commit({"clusters/prod/late.yaml": sealed("late", {"token": CANARY})}))
-            app.refresh("hard")
-            until("synced", app.synced_at)
+        if method == "POST" and "/data/bootstrap/" in path:
+            once()
 
     proxy.again(slips)
-    hand.handover("--yes", ends=6, code="changed", says=["late.yaml (app/late) is new there", "handover.acceptChanged"])
-    assert done and hand.names(), "the copies were not begun"
+    hand.handover("--yes", "--vault-patience", "600", ends=6, code="changed", says=["late.yaml (app/late) is new there", "handover.acceptChanged"])
+    assert once.is_done and hand.names(), "the copies were not begun"
     assert hand.record() is None and hand.config_map() is None
     proxy.again()
 

@@ -57,7 +57,7 @@ def handovers(hand, killing):
 
 
 def number(at):
-    return lambda paths, took: len(paths) - 1 == at
+    return lambda paths, body: len(paths) - 1 == at
 
 
 def begin(hand):

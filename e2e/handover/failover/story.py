@@ -12,7 +12,7 @@ from stage import until
 SECRETS = {name: {"password": f"{CANARY}-{name}"} for name in ("api", "db", "queue")}
 SUBJECT, AUDIENCE = "system:serviceaccount:regent-system:regent-handover", "https://vault.example"
 IN_ORDER = "--concurrency", "1"
-IMPATIENT = "--vault-patience", "0"
+IMPATIENT, PATIENT = ("--vault-patience", "0"), ("--vault-patience", "600")
 
 
 def story(stage):
@@ -60,7 +60,7 @@ def killed(hand, proxy, seen):
             gone[0].kill()
         proxy.again(at(number, kill))
         began = time.monotonic()
-        hand.handover("--yes", *IN_ORDER)
+        hand.handover("--yes", *IN_ORDER, *PATIENT)
         assert gone and time.monotonic() - began > 1, "nobody had to wait for another active node"
         hand.handed_over()
         back(hand.bao, gone)
@@ -78,13 +78,19 @@ def back(bao, nodes):
 def stepped_down(hand, proxy, seen):
     """Whoever was active becomes a standby in the middle, and is still the one that is asked. It passes the copies on; the record
     is for the active node, so the run stops before it, and the next one goes on."""
-    hand.another("stepped-down")
-    first = hand.bao.active()
-    proxy.to = lambda: first
-    proxy.again(at(the(seen, "POST", "/data/bootstrap/"), lambda: hand.bao.done("PUT", "sys/step-down", node=first)))
-    hand.handover("--yes", *IN_ORDER, "--vault-patience", "20", ends=4, code="vault", says="standby")
-    assert hand.bao.active() is not first, "the node is active again, so nothing was shown"
-    assert set(hand.names()) == set(hand.expected)
+    for number in range(10):
+        hand.another(f"stepped-down-{number}")
+        first = hand.bao.active()
+        proxy.to = lambda first=first: first
+        proxy.again(at(the(seen, "POST", "/data/bootstrap/"), lambda first=first: hand.bao.done("PUT", "sys/step-down", node=first)))
+        words = "--yes", *IN_ORDER, "--vault-patience", "20"
+        ended, said = hand.over(hand.begin(*words))
+        # Where nobody else was active in time, or the same node is again, nothing was shown.
+        if hand.bao.active() is not first and set(hand.names()) == set(hand.expected):
+            break
+    else:
+        raise AssertionError("not once another node was active in time")
+    hand.judged(ended, said.encode(), words, 4, "vault", "standby")
     hand.git_rules()
     proxy.to = lambda: active_now(hand.bao)
     hand.handover("--yes")
@@ -94,7 +100,7 @@ def stepped_down(hand, proxy, seen):
 def quorum(hand, proxy, seen):
     """Two of three go in the middle of the copies. The client waits as long as it is told; and a later one goes on."""
     number = the(seen, "POST", "/data/bootstrap/", 1)
-    for name, words in (("waits", ()), ("gives-up", ("--vault-patience", "2"))):
+    for name, words in (("waits", PATIENT), ("gives-up", ("--vault-patience", "2"))):
         hand.another(f"quorum-{name}")
         gone = []
 
@@ -103,16 +109,15 @@ def quorum(hand, proxy, seen):
             for node in gone:
                 node.kill()
         proxy.again(at(number, kill))
-        if words:
+        if words is not PATIENT:
             hand.handover("--yes", *IN_ORDER, *words, ends=4, code="vault")
             back(hand.bao, gone)
             proxy.again()
             hand.git_rules()
             hand.handover("--yes")
         else:
-            child = hand.begin("--yes", *IN_ORDER)
-            while not gone:
-                time.sleep(0.1)
+            child = hand.begin("--yes", *IN_ORDER, *words)
+            until("the quorum is lost", lambda: gone)
             time.sleep(5)
             assert child.poll() is None, "it did not wait"
             back(hand.bao, gone)
@@ -139,14 +144,14 @@ def tokens(hand, proxy, seen):
     """A login is repeated when its token is over; a token that a person gave is not, and the next run goes on with another."""
     number = the(seen, "POST", "/data/bootstrap/", 1)
     hand.another("short-login")
-    proxy.again(lambda now, method, path: delay(4) if "/data/bootstrap/" in path and method == "POST" and path.endswith("/db") else None)
+    proxy.again(lambda now, method, path: delay(8) if "/data/bootstrap/" in path and method == "POST" and path.endswith("/db") else None)
     hand.handover("--yes", *IN_ORDER, "--vault-auth", "jwt", "--vault-role", "short", "--vault-jwt-file", jwt(hand.bao))
     logins = [path for method, path, _ in proxy.seen if path.endswith("auth/jwt/login")]
-    assert len(logins) == 2, logins
+    assert len(logins) > 1, logins
     hand.handed_over()
     hand.another("short-token")
-    proxy.again(lambda now, method, path: delay(4) if now == number else None)
-    hand.handover("--yes", *IN_ORDER, token=hand.bao.token_file("handover", ttl="3s"), ends=6, code="vault", says="403")
+    proxy.again(lambda now, method, path: delay(8) if now == number else None)
+    hand.handover("--yes", *IN_ORDER, token=hand.bao.token_file("handover", ttl="6s"), ends=6, code="vault", says="403")
     proxy.again()
     hand.git_rules()
     hand.handover("--yes")
@@ -159,7 +164,7 @@ def jwt(bao):
     bao.done("POST", "auth/jwt/config", {"jwt_validation_pubkeys": [issuer.public.read_text()]})
     bao.done("POST", "auth/jwt/role/short", {
         "role_type": "jwt", "user_claim": "sub", "bound_audiences": [AUDIENCE], "bound_subject": SUBJECT, "token_policies": ["handover"],
-        "token_ttl": "2s", "token_max_ttl": "3s"})
+        "token_ttl": "5s", "token_max_ttl": "6s"})
     file = bao.folder / "projected-token"
     file.write_text(issuer.sign(sub=SUBJECT, aud=[AUDIENCE]))
     file.chmod(0o600)

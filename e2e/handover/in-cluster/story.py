@@ -99,8 +99,10 @@ class Person:
 
         def told():
             nonlocal heard
+            # Asked first: what it said until then is read below.
+            is_over = child.poll() is not None
             heard += child.stdout.read() or b""
-            assert child.poll() is None, heard.decode()
+            assert said.encode() in heard or not is_over, heard.decode()
             return said.encode() in heard
         until(f"`{said}` is said", told, 3 * PATIENCE)
         os.set_blocking(child.stdout.fileno(), True)

@@ -11,6 +11,7 @@ import time
 from handed import ANY_HANDOVER, CANARY, Hand
 from proxy import DROP, Proxy, end
 from bao import Bao
+from stage import PATIENCE
 
 SECRETS = {name: {"password": f"{CANARY}-{name}"} for name in ("api", "db", "queue")}
 
@@ -66,6 +67,7 @@ def nobody_answers(hand):
         for words, by in (of_git, signal.SIGINT), (of_git, signal.SIGTERM), (of_cluster, signal.SIGINT):
             child = hand.started(["handover", *words, "--revision", hand.commit, "--path", "clusters/prod", "-i",
                                   hand.stage.key.file, "--vault-token-file", hand.token, "--yes"])
+            silent.settimeout(PATIENCE)
             connection, _ = silent.accept()
             child.send_signal(by)
             ends, said = hand.over(child)
@@ -106,8 +108,8 @@ def settled(hand, proxy):
 
 def between_the_witnesses(hand, proxy):
     """Behind Vault there are two files: `handover-1.json`, then `authority.json`. Whoever watches the folder can kill the client
-    right after the first; if it is too late the client is faster the next time."""
-    for number in range(50):
+    right after the first; where that was too late, the next client is tried."""
+    for number in range(500):
         hand.another(f"witnesses-{number}")
         proxy.again()
         first = hand.stage.store / hand.name / "handover-1.json"

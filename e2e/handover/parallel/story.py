@@ -7,6 +7,7 @@ import threading
 from bao import Bao
 from handed import ANY_HANDOVER, CANARY, Hand, sealed
 from proxy import Proxy, delay
+from stage import PATIENCE
 
 SECRETS = {name: {"password": f"{CANARY}-{name}"} for name in ("api", "db", "queue")}
 
@@ -68,7 +69,7 @@ def overtaken(hand, proxy):
         proxy.again(hold)
         slow = hand.begin("--yes", "--concurrency", "1")
         try:
-            assert held.wait(30), f"there is no request {at}"
+            assert held.wait(PATIENCE), f"there is no request {at}"
             hand.handover("--yes")
             hand.bao.put(f"bootstrap/{hand.name}/app/db", rotated)
         finally:
@@ -82,8 +83,11 @@ def two_revisions(hand, proxy, stage):
     """Two people hand over two commits at once. One of them wins, or they meet in the middle and both stop before the record. A
     record is never about values that its commit does not have."""
     values = {"older": SECRETS["db"], "newer": {"password": f"{CANARY}-newer"}}
-    won = []
-    for number in range(12):
+    won, number = [], 0
+    # A dozen times; and on, as long as they have only met.
+    while number < 12 or not won:
+        number += 1
+        assert number < 100, "nobody handed over, not once"
         hand.another(f"revisions-{number}")
         commits = {"older": hand.commit, "newer": stage.repo.commit({"clusters/prod/db.yaml": sealed("db", values["newer"])})}
         proxy.again()
@@ -100,4 +104,3 @@ def two_revisions(hand, proxy, stage):
             hand.git_rules()
         assert all(ended in (0, 6, 7) for ended, _ in ends), ends
         stage.repo.commit({"clusters/prod/db.yaml": sealed("db", values["older"])})
-    assert won, "nobody handed over, not once"

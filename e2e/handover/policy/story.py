@@ -34,7 +34,7 @@ class Platform:
 
     def __init__(self, stage, hand):
         self.hand, self.bao, self.cluster = hand, hand.bao, stage.cluster()
-        self.folder = stage.folder
+        self.folder, self.cluster.waits_for_rights = stage.folder, True
         for namespace in ("argocd", "app"):
             self.cluster.kubectl("create", "namespace", namespace)
         for name in (HANDOVER, VERIFY, "another"):
@@ -111,6 +111,7 @@ def printed_and_created(hand, platform):
     bound = words(hand, "--service-account-uid", platform.uid())
     text = hand.regent(*bound, env={"VAULT_ADDR": "https://nowhere.example", "KUBECONFIG": "/nowhere"})
     create(hand, text, platform.cluster.kubeconfig())
+    platform.cluster.rights_in_force()
     data = json.loads(hand.regent(*bound, "-o", "json"))
     for policy in data["vault"]["policies"]:
         there = hand.bao.done("GET", f"sys/policies/acl/{policy['name']}")["data"]["policy"]

@@ -67,6 +67,7 @@ def printed(hand):
         done = subprocess.run(["bash", "-euo", "pipefail"], input=part, capture_output=True, text=True, timeout=4 * PATIENCE, env={
             "HOME": str(home), "PATH": f"{hand.stage.house.peers}:{os.environ['PATH']}", **environment})
         assert done.returncode == 0, f"{done.stdout}{done.stderr}\n{part}"
+    hand.cluster.rights_in_force()
 
 
 def live(hand, name, values):
