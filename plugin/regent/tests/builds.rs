@@ -239,18 +239,20 @@ fn of_several_kustomizations_those_count_that_reach_the_root() {
 
 /// kustomize-controller finds what is encrypted as a whole under the name of what is in it.
 #[test]
-fn two_files_of_one_name_in_an_artifact_are_found_where_no_kustomization_lists_them() {
+fn what_has_no_name_in_an_artifact_is_found() {
     let stage = Stage::of("a-component", "{path: flat}");
     copy(&core().join("render/encrypted-as-a-whole/root"), &stage.at("repo/flat"));
     fs::remove_file(stage.at("repo/regent.yaml")).unwrap();
-    assert_eq!(stage.found("repo/flat"), [""; 0]);
+    let found = || stage.found("repo/flat");
+    assert_eq!(found(), [""; 0]);
     stage.write("repo/flat/tls.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: plain, namespace: app}\n");
-    let found = stage.found("repo/flat");
-    assert!(found.len() == 1 && found[0].starts_with("tls.yaml.age[two-objects] "), "{found:?}");
-    // Listed by its name it keeps it, and Flux opens no such file.
-    stage.write("repo/flat/kustomization.yaml", "resources: [tls.yaml, tls.yaml.age]\n");
-    let found = stage.found("repo/flat");
-    assert!(!found.iter().any(|found| found.contains("[two-objects]")), "{found:?}");
+    let [there] = &found()[..] else { panic!("{:?}", found()) };
+    assert!(there.starts_with("flat/tls.yaml.age[kustomization-unsupported] it would be published as flat/tls.yaml"));
+    // It would decide about the whole folder.
+    fs::remove_file(stage.at("repo/flat/tls.yaml")).unwrap();
+    fs::rename(stage.at("repo/flat/tls.yaml.age"), stage.at("repo/flat/kustomization.yaml.age")).unwrap();
+    let [there] = &found()[..] else { panic!("{:?}", found()) };
+    assert!(there.starts_with("flat/kustomization.yaml.age[two-objects] "), "{there}");
 }
 
 #[test]
