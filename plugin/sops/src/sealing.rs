@@ -111,8 +111,8 @@ impl Selection {
     /// # Errors
     /// [`Error::Value`] for the first selected value that is clear or does not decrypt, or that stands below a merge
     /// key; [`Error::DuplicateKey`]; [`Error::Metadata`] for a rule that is not portable or too costly, and for a block.
-    pub fn repoint(&self, sealed: &Branch, data_key: &DataKey, stanza: &Stanza<'_>) -> Result<Branch, Error> {
-        refuse_block(sealed)?;
+    pub fn repoint(&self, sealed: Branch, data_key: &DataKey, stanza: &Stanza<'_>) -> Result<Branch, Error> {
+        refuse_block(&sealed)?;
         let (rule, cipher) = (self.rule()?, cipher(data_key));
         let mut opened = [sealed.duplicate()];
         let mac = open_documents(&mut opened, &cipher, &rule, self.mac_only_encrypted)?;
@@ -220,32 +220,36 @@ fn cipher(data_key: &DataKey) -> Cipher {
 
 /// The sealed document without comments: also without those that stand encrypted in a list, which only `opened` tells
 /// from values. Both have the same shape.
-fn values_of(sealed: &Branch, opened: &Branch, path: &mut Path) -> Result<Branch, Error> {
-    refuse_second(sealed)?;
+fn values_of(sealed: Branch, opened: &Branch, path: &mut Path) -> Result<Branch, Error> {
+    refuse_second(&sealed)?;
     let mut items = Vec::with_capacity(sealed.items.len());
-    for (sealed, opened) in sealed.entries().zip(opened.entries()) {
+    let entries = sealed.items.into_iter().filter_map(|item| match item {
+        Item::Entry(entry) => Some(entry),
+        Item::Comment(_) => None,
+    });
+    for (sealed, opened) in entries.zip(opened.entries()) {
         path.push(&sealed.key);
-        refuse_merge(sealed, path)?;
-        let value = values_of_node(&sealed.value, &opened.value, path)?;
+        refuse_merge(&sealed, path)?;
+        let value = values_of_node(sealed.value, &opened.value, path)?;
         path.pop();
-        items.push(Item::Entry(Entry { key: sealed.key.clone(), merge: false, value, at: sealed.at }));
+        items.push(Item::Entry(Entry { value, ..sealed }));
     }
     Ok(Branch { items })
 }
 
-fn values_of_node(sealed: &Node, opened: &Node, path: &mut Path) -> Result<Node, Error> {
+fn values_of_node(sealed: Node, opened: &Node, path: &mut Path) -> Result<Node, Error> {
     Ok(match (sealed, opened) {
         (Node::Map(sealed), Node::Map(opened)) => Node::Map(values_of(sealed, opened, path)?),
         (Node::List(sealed), Node::List(opened)) => {
             let mut elements = Vec::with_capacity(sealed.len());
-            for pair in sealed.iter().zip(opened) {
+            for pair in sealed.into_iter().zip(opened) {
                 if let (Element::Node(sealed), Element::Node(opened)) = pair {
                     elements.push(Element::Node(values_of_node(sealed, opened, path)?));
                 }
             }
             Node::List(elements)
         }
-        (Node::Leaf(_) | Node::Map(_) | Node::List(_), _) => sealed.duplicate(),
+        (sealed @ (Node::Leaf(_) | Node::Map(_) | Node::List(_)), _) => sealed,
     })
 }
 

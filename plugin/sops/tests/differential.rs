@@ -265,7 +265,7 @@ impl Returning<'_> {
                 continue;
             };
             let expected = Json::lines(content.expose());
-            let given = self.give(name, &data_key, |stanza| selection.repoint(sealed, &data_key, stanza));
+            let given = self.give(name, &data_key, |stanza| selection.repoint(sealed.duplicate(), &data_key, stanza));
             self.open(given, &expected, which, |tally| &mut tally.repointed);
             let fresh = self.wrapping.data_key(name.as_bytes(), &content).unwrap();
             let given = self.give(name, &fresh, |stanza| selection.seal(opened, &fresh, stanza));

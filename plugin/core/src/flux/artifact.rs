@@ -477,7 +477,7 @@ fn encrypted(
         && selection.is_portable()
         && CLEAR.iter().all(|path| selection.leaves_clear(path))
         && let Some(enc) = enc(data_key)
-        && let Ok(tree) = selection.repoint(&guarded(tree), data_key, &Stanza { enc: &enc, ..stanza })
+        && let Ok(tree) = selection.repoint(guarded(tree), data_key, &Stanza { enc: &enc, ..stanza })
         && gate::check_sealed(&tree).is_ok()
     {
         return Ok(tree);

@@ -71,14 +71,28 @@ pub(crate) struct Built {
     pub(crate) memory: Memory,
 }
 
+/// What is to be packed.
+struct Decided {
+    changes: Changes,
+    phase: Phase,
+    epoch: Epoch,
+    memory: Memory,
+}
+
 impl Build<'_> {
     /// Builds it, on a thread that may wait. If Vault takes over meanwhile, it holds the stubs.
     ///
     /// # Errors
     /// Whatever stands in the way. Nothing is built then, and what was published stays.
     pub(crate) fn run(&self) -> Result<Built, Failure> {
-        let built = self.decided(self.observed);
-        let now = self.look_again();
+        let decided = self.decided(self.observed);
+        // Packed while the witnesses are asked once more.
+        let runtime = Handle::current();
+        let (built, now) = std::thread::scope(|threads| {
+            let asked = threads.spawn(|| runtime.block_on(self.look_again()));
+            (decided.and_then(|decided| self.packed(decided)), asked.join())
+        });
+        let now = now.map_err(|_panic| Failure::Bug)?;
         let recheck = authority::recheck(&self.observed.holder, &now.holder);
         if recheck != Ok(Recheck::Same) {
             // What was unwrapped meanwhile, for a holder that is none any more, is not kept.
@@ -86,7 +100,7 @@ impl Build<'_> {
         }
         match recheck {
             Ok(Recheck::Same) => built,
-            Ok(Recheck::NowStubs) => self.decided(&now),
+            Ok(Recheck::NowStubs) => self.packed(self.decided(&now)?),
             // What was wrong before is still the reason.
             Err(moved) => built.and_then(|_built| Err(Refusal::from(moved).into())),
         }
@@ -97,12 +111,17 @@ impl Build<'_> {
         Handle::current().block_on(reading)
     }
 
-    fn look_again(&self) -> Observed {
-        let reading = self.witnesses.read_again(self.loaded.store(), &self.application.authority, self.observed);
-        Handle::current().block_on(reading)
+    async fn look_again(&self) -> Observed {
+        self.witnesses.read_again(self.loaded.store(), &self.application.authority, self.observed).await
     }
 
-    fn decided(&self, observed: &Observed) -> Result<Built, Failure> {
+    fn packed(&self, decided: Decided) -> Result<Built, Failure> {
+        let Decided { changes, phase, epoch, memory } = decided;
+        let packed = pack::pack(self.tree, &changes)?;
+        Ok(Built { packed, phase, epoch, files: self.tree.len(), changed: changes.len(), memory })
+    }
+
+    fn decided(&self, observed: &Observed) -> Result<Decided, Failure> {
         let authority = &self.application.authority;
         let position = self.loaded.config.rules.iter().position(|rule| rule.authority == *authority);
         // The operator's file is refused where an entry names an authority without a rule.
@@ -165,8 +184,7 @@ impl Build<'_> {
             Phase::Handover => Memory::default(),
         };
         let changes = self.in_repository(written, root.as_ref(), &gathered.files)?;
-        let packed = pack::pack(self.tree, &changes)?;
-        Ok(Built { packed, phase, epoch: bootstrap.epoch, files: self.tree.len(), changed: changes.len(), memory })
+        Ok(Decided { changes, phase, epoch: bootstrap.epoch, memory })
     }
 
     /// What each file becomes.

@@ -81,7 +81,7 @@ impl File {
     }
 
     fn repoint(&self) -> Result<Branch, Error> {
-        self.selection.repoint(&self.sealed, &self.data_key, &STANZA)
+        self.selection.repoint(self.sealed.duplicate(), &self.data_key, &STANZA)
     }
 }
 
@@ -170,7 +170,7 @@ fn clear_values_may_be_added_where_the_rule_leaves_them_clear() {
     let annotation = [("kustomize.toolkit.fluxcd.io/prune".to_owned(), Node::text("disabled"))];
     metadata.set("annotations", Node::Map(Branch::from_entries(annotation)));
     sealed.set("metadata", Node::Map(metadata));
-    let repointed = selection.repoint(&sealed, &key, &STANZA).unwrap();
+    let repointed = selection.repoint(sealed.duplicate(), &key, &STANZA).unwrap();
     let opened = open(&repointed, &key).unwrap();
     let path = ["metadata", "annotations", "kustomize.toolkit.fluxcd.io/prune"];
     assert_eq!(opened.documents()[0].at(&path).and_then(text_of), Some("disabled"));
@@ -181,18 +181,18 @@ fn a_clear_value_in_a_selected_place_is_refused() {
     let selection = Selection::of_secret();
     let (mut sealed, key) = sealed_secret(&selection);
     sealed.set("stringData", Node::Map(Branch::from_entries([("user".to_owned(), Node::text("clear"))])));
-    let refused = selection.repoint(&sealed, &key, &STANZA);
+    let refused = selection.repoint(sealed.duplicate(), &key, &STANZA);
     assert_eq!(value_problem(refused), ("stringData.user".to_owned(), ValueProblem::Clear));
     let number = Node::Leaf(Leaf::clear(Scalar::Int(5)));
     sealed.set("stringData", Node::Map(Branch::from_entries([("user".to_owned(), number)])));
-    let refused = selection.repoint(&sealed, &key, &STANZA);
+    let refused = selection.repoint(sealed.duplicate(), &key, &STANZA);
     assert_eq!(value_problem(refused), ("stringData.user".to_owned(), ValueProblem::NotText));
     // A file without a rule encrypts its metadata as well.
     let file = File::of(include_bytes!("../../tests/corpus/opens/rule-absent.yaml"));
     assert!(!file.selection.leaves_clear(&["metadata", "annotations", "x"]));
     let mut sealed = file.sealed.duplicate();
     sealed.set("metadata", Node::Map(Branch::from_entries([("x".to_owned(), Node::text("clear"))])));
-    let refused = file.selection.repoint(&sealed, &file.data_key, &STANZA);
+    let refused = file.selection.repoint(sealed.duplicate(), &file.data_key, &STANZA);
     assert_eq!(value_problem(refused), ("metadata.x".to_owned(), ValueProblem::Clear));
 }
 
@@ -200,11 +200,11 @@ fn a_clear_value_in_a_selected_place_is_refused() {
 fn ciphertext_that_was_moved_or_is_anothers_is_refused() {
     let selection = Selection::of_secret();
     let (mut sealed, key) = sealed_secret(&selection);
-    let refused = selection.repoint(&sealed, &data_key(2), &STANZA);
+    let refused = selection.repoint(sealed.duplicate(), &data_key(2), &STANZA);
     assert_eq!(value_problem(refused), ("data.password".to_owned(), ValueProblem::Unauthentic));
     let password = sealed.at(&["data", "password"]).unwrap().duplicate();
     sealed.set("stringData", Node::Map(Branch::from_entries([("user".to_owned(), password)])));
-    let refused = selection.repoint(&sealed, &key, &STANZA);
+    let refused = selection.repoint(sealed.duplicate(), &key, &STANZA);
     assert_eq!(value_problem(refused), ("stringData.user".to_owned(), ValueProblem::Unauthentic));
 }
 
@@ -214,7 +214,7 @@ fn a_merge_key_is_refused_because_ciphertext_is_bound_to_its_path() {
     let key = data_key(1);
     let refused = Selection::of_secret().seal(&document, &key, &STANZA);
     assert_eq!(value_problem(refused), ("data.<<".to_owned(), ValueProblem::Merged));
-    let refused = Selection::of_object().repoint(&clear("metadata: {<<: {x: y}}\n"), &key, &STANZA);
+    let refused = Selection::of_object().repoint(clear("metadata: {<<: {x: y}}\n"), &key, &STANZA);
     assert_eq!(value_problem(refused), ("metadata.<<".to_owned(), ValueProblem::Merged));
 }
 
@@ -223,9 +223,10 @@ fn a_key_that_stands_twice_is_refused() {
     let entries = ["a", "b", "a"].map(|key| (key.to_owned(), Node::text("")));
     let document = Branch::from_entries([("data".to_owned(), Node::Map(Branch::from_entries(entries)))]);
     let selection = Selection::of_secret();
-    for refused in
-        [selection.repoint(&document, &data_key(1), &STANZA), selection.seal(&document, &data_key(1), &STANZA)]
-    {
+    for refused in [
+        selection.repoint(document.duplicate(), &data_key(1), &STANZA),
+        selection.seal(&document, &data_key(1), &STANZA),
+    ] {
         assert!(matches!(refused, Err(Error::DuplicateKey { key, .. }) if key == "a"));
     }
 }
@@ -254,7 +255,8 @@ fn a_rule_that_follows_comments_is_not_portable(#[case] bytes: &[u8], #[case] ru
 fn a_document_that_has_a_block_is_refused() {
     let selection = Selection::of_secret();
     let sealed = selection.seal(&clear(SECRET), &data_key(1), &STANZA).unwrap();
-    let again = [selection.repoint(&sealed, &data_key(1), &STANZA), selection.seal(&sealed, &data_key(1), &STANZA)];
+    let again =
+        [selection.repoint(sealed.duplicate(), &data_key(1), &STANZA), selection.seal(&sealed, &data_key(1), &STANZA)];
     for refused in again {
         assert!(matches!(refused, Err(Error::Metadata { field, .. }) if field.is_empty()));
     }

@@ -28,10 +28,13 @@ pub(crate) fn emit(tree: &Tree) -> Result<Plaintext, Error> {
 /// One document as Kubernetes reads it: every string double-quoted, no comments, deterministic to the
 /// byte.
 pub(crate) fn emit_manifest(branch: &Branch) -> Result<Plaintext, Error> {
-    let mut writer = Writer { out: Vec::new(), reader: Reader::Kubernetes };
+    let mut writer = Writer { out: Vec::with_capacity(USUAL), reader: Reader::Kubernetes };
     writer.document(branch)?;
     Ok(Plaintext::new(writer.out))
 }
+
+/// Bytes of most manifests: what has to grow is copied, and wiped, each time.
+const USUAL: usize = 4 << 10;
 
 /// For whom the text is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -191,20 +194,28 @@ impl Writer {
     /// has too, but for characters beyond U+FFFF.
     fn quoted(&mut self, text: &str) {
         self.out.push(b'"');
-        for character in text.chars() {
-            match character {
-                '"' => self.out.extend(b"\\\""),
-                '\\' => self.out.extend(b"\\\\"),
-                '\n' => self.out.extend(b"\\n"),
-                '\r' => self.out.extend(b"\\r"),
-                '\t' => self.out.extend(b"\\t"),
-                character if !needs_escape(character) => {
-                    self.out.extend(character.encode_utf8(&mut [0; 4]).bytes());
+        let mut left = text.chars();
+        // Most of a text is printable ASCII, and so is all ciphertext: it is copied as it stands.
+        let stands = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+        loop {
+            let run = left.as_str().bytes().take_while(stands).count();
+            let Some((run, behind)) = left.as_str().split_at_checked(run) else { break };
+            self.out.extend_from_slice(run.as_bytes());
+            left = behind.chars();
+            match left.next() {
+                None => break,
+                Some('"') => self.out.extend_from_slice(b"\\\""),
+                Some('\\') => self.out.extend_from_slice(b"\\\\"),
+                Some('\n') => self.out.extend_from_slice(b"\\n"),
+                Some('\r') => self.out.extend_from_slice(b"\\r"),
+                Some('\t') => self.out.extend_from_slice(b"\\t"),
+                Some(character) if !needs_escape(character) => {
+                    self.out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
                 }
-                character => {
+                Some(character) => {
                     let code = u32::from(character);
                     let escape = if code > 0xFFFF { format!("\\U{code:08X}") } else { format!("\\u{code:04X}") };
-                    self.out.extend(escape.bytes());
+                    self.out.extend_from_slice(escape.as_bytes());
                 }
             }
         }
