@@ -52,6 +52,17 @@ def until(what, happens, seconds=PATIENCE):
     return got
 
 
+def pause(child):
+    """Holds a program where it is, until SIGCONT. The signal is sent before every thread has taken it up, which is waited for."""
+    child.send_signal(signal.SIGSTOP)
+
+    def stands():
+        with contextlib.suppress(OSError):
+            states = [stat.read_text().rpartition(")")[2].split()[0] for stat in Path(f"/proc/{child.pid}/task").glob("*/stat")]
+            return set(states) == {"T"}
+    until(f"process {child.pid} stands still", stands)
+
+
 def free_port():
     """Below those that the kernel gives to clients: one could take it, or reach itself while nobody listens."""
     first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
@@ -324,11 +335,15 @@ class Stage:
         """Asks the repo-server for an Application's manifests, as a Future. By default its own, of clusters/prod."""
         return self.house.driver.ask(**{
             "repo": str(self.repo.folder), "revision": "main", "path": "clusters/prod", "plugin": f"{self.name}-v1",
-            "app": f"{self.name}-{next(self.apps)}", "project": "platform", "namespace": "app", **changes})
+            "app": f"{self.name}-{next(self.apps)}", "project": "platform", "namespace": "app", "seconds": 2 * PATIENCE, **changes})
+
+    def answer(self, **changes):
+        """Asks, and waits a little longer than the call itself may take."""
+        return self.ask(**changes).result(changes.get("seconds", 2 * PATIENCE) + PATIENCE)
 
     def render(self, expected, **changes):
         """Asks, and expects exactly these objects, in any order."""
-        answer = self.ask(**{"app": self.name, **changes}).result(2 * PATIENCE)
+        answer = self.answer(**{"app": self.name, **changes})
         assert "error" not in answer, answer["error"]
         got, want = ([comparable(manifest) for manifest in each] for each in (answer["manifests"], expected))
         missing, more = [one for one in want if one not in got], [one for one in got if one not in want]
@@ -337,7 +352,7 @@ class Stage:
 
     def refused(self, code, *words, **changes):
         """Asks, and expects an error of ours: one line under 200 characters, with code and way out."""
-        answer = self.ask(**changes).result(2 * PATIENCE)
+        answer = self.answer(**changes)
         assert "error" in answer, f"{len(answer['manifests'])} manifests instead of regent[{code}]"
         self.check_error(answer["error"], code, *words)
         return answer["error"]
@@ -484,7 +499,7 @@ class Between:
 
     def __init__(self, front, back, after, then):
         self.back, self.after, self.then = back, after, then
-        self.done, self.failed = threading.Event(), None
+        self.begun, self.done, self.failed = threading.Event(), threading.Event(), None
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(str(front))
         self.listener.listen()
@@ -506,7 +521,8 @@ class Between:
             while data := source.recv(1 << 16):
                 target.sendall(data)
                 passed += len(data)
-                if counted and passed > self.after and not self.done.is_set():
+                if counted and passed > self.after and not self.begun.is_set():
+                    self.begun.set()
                     # The plugin has read most of it by now.
                     time.sleep(0.1)
                     try:

@@ -72,7 +72,8 @@ class ArgoCD:
         # Its metrics listen on every address of the machine; there is no flag against it.
         self.cluster.run("application-controller", self.house.peers / "argocd", "--repo-server",
                          f"127.0.0.1:{self.repo_port}", "--repo-server-plaintext",
-                         "--redis", f"127.0.0.1:{self.house.redis_port}", "--metrics-port", self.port, *self.flags,
+                         "--redis", f"127.0.0.1:{self.house.redis_port}", "--metrics-port", self.port,
+                         "--repo-server-timeout-seconds", 2 * PATIENCE, *self.flags,
                          env={**self.house.env, "KUBECONFIG": str(self.config), "ARGOCD_FAKE_IN_CLUSTER": "true",
                               "ARGOCD_GPG_ENABLED": "false", "ARGOCD_BINARY_NAME": "argocd-application-controller"})
         until("the application controller is healthy", lambda: fetch(self.port, "/healthz")[0] == 200)
@@ -90,6 +91,7 @@ class ArgoCD:
                          "--address", "127.0.0.1", "--port", self.api, "--metrics-address", "127.0.0.1",
                          "--metrics-port", free_port(), "--repo-server", f"127.0.0.1:{self.repo_port}",
                          "--repo-server-plaintext", "--redis", f"127.0.0.1:{self.house.redis_port}",
+                         "--repo-server-timeout-seconds", 2 * PATIENCE,
                          env={**self.house.env, "KUBECONFIG": str(self.config), "ARGOCD_FAKE_IN_CLUSTER": "true",
                               "ARGOCD_GPG_ENABLED": "false", "ARGOCD_BINARY_NAME": "argocd-server"})
         until("argocd-server is healthy", lambda: fetch(self.api, "/healthz")[0] == 200)

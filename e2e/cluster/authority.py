@@ -10,7 +10,7 @@ import uuid
 
 import init
 from applications import DOOR
-from stage import CANARY, Sealed, bootstrap, config_map, full, leaks, secret, until
+from stage import CANARY, Sealed, bootstrap, config_map, full, leaks, pause, secret, until
 
 SYSTEM = "regent-system"
 LOCKED = "Vault is the authority for this Secret"
@@ -48,7 +48,7 @@ class Door:
         self.regent = self.serve()
 
     def pause(self):
-        self.regent.child.send_signal(signal.SIGSTOP)
+        pause(self.regent.child)
 
     def resume(self):
         self.regent.child.send_signal(signal.SIGCONT)

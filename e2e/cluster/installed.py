@@ -111,7 +111,22 @@ def people(cluster, *authorities):
     cluster.kubectl("create", "clusterrolebinding", "regent-init", "--clusterrole=regent-init", *bind)
     for namespace in ("kube-system", "regent-system"):
         cluster.kubectl("create", "rolebinding", "regent-init", "--role=regent-init", f"--namespace={namespace}", *bind)
+    granted(cluster, found["installer"], *INSTALLER)
+    granted(cluster, found["break-glass"], ("Authority",), ("ConfigMap", None, "kube-system"))
+    for name in authorities:
+        for who in ("reader", f"handover {name}", f"verify {name}"):
+            granted(cluster, found[who], ("Authority", name), ("ConfigMap", f"regent-authority-{name}-1", "kube-system"))
     return found
+
+
+# What each of the three roles of an installer lets it read.
+INSTALLER = ("CustomResourceDefinition", "authorities.regent.dev"), ("ConfigMap", None, "kube-system"), ("ServiceAccount", "any", "regent-system")
+
+
+def granted(cluster, who, *things):
+    """Waits until somebody may read these, which are there or not: a role and what binds it are in force a moment later."""
+    for thing in things:
+        until(f"{who} may read {thing}", lambda thing=thing: cluster.get(*thing, **who.asks()).status in (200, 404))
 
 
 def without_rbac(cluster, found):

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from argocd import stage as door
 from argocd.stage import (CANARY, GUARDS, PATIENCE, STUB, Key, Link, Repo, Sealed, bootstrap, config_map,  # noqa: F401
-                          free_port, full, leaks, plain, secret, stub, until)
+                          free_port, full, leaks, pause, plain, secret, stub, until)
 
 TOP = Path(__file__).resolve().parent.parent.parent
 # Where the objects of a kind are: the API, their name in it, and whether they live in namespaces.
@@ -162,7 +162,7 @@ class Cluster:
 
     def pause(self, name):
         """A program that hangs: its port is open and nothing answers."""
-        self.running[name].send_signal(signal.SIGSTOP)
+        pause(self.running[name])
 
     def resume(self, name):
         self.running[name].send_signal(signal.SIGCONT)
@@ -196,12 +196,15 @@ class Cluster:
         self.start_apiserver()
 
     def ready(self, seconds=2 * PATIENCE):
-        """Waits until the API server serves, with the namespaces that are always there."""
+        """Waits until the API server serves, with what it makes itself: a story that counts objects finds nothing new later."""
+        made = [("Namespace", name) for name in ("default", "kube-node-lease", "kube-public", "kube-system")]
+        made += [("ConfigMap", "kube-apiserver-legacy-service-account-token-tracking", "kube-system")]
+
         def serves():
             for name, child in self.running.items():
                 assert child.poll() is None, f"{name} ended with {child.returncode}:\n{self.tail(name)}"
             with contextlib.suppress(OSError, http.client.HTTPException):
-                return self.request("GET", "/readyz").status == 200 and self.get("Namespace", "kube-system").status == 200
+                return self.request("GET", "/readyz").status == 200 and all(self.get(*each).status == 200 for each in made)
         until(f"{self.server} is ready", serves, seconds)
 
     def controllers(self):
@@ -280,12 +283,18 @@ class Cluster:
         return self.request("POST", asked(at(thing["kind"], None, metadata.get("namespace")), query), thing, **kwargs)
 
     def update(self, thing, subresource=None, query=None, **kwargs):
-        """Replaces it; with the resourceVersion it has now, where it names none."""
+        """Replaces it; with the resourceVersion it has now, where it names none. Then whoever else writes it meanwhile does not
+        count, as the API server itself does with the status of a CRD."""
         where = thing["kind"], thing["metadata"]["name"], thing["metadata"].get("namespace")
-        if "resourceVersion" not in thing["metadata"]:
+        path = asked(at(*where, subresource), query)
+        if "resourceVersion" in thing["metadata"]:
+            return self.request("PUT", path, thing, **kwargs)
+        for _ in range(100):
             version = self.get(*where).ok()["metadata"]["resourceVersion"]
-            thing = {**thing, "metadata": {**thing["metadata"], "resourceVersion": version}}
-        return self.request("PUT", asked(at(*where, subresource), query), thing, **kwargs)
+            answer = self.request("PUT", path, {**thing, "metadata": {**thing["metadata"], "resourceVersion": version}}, **kwargs)
+            if answer.status != 409:
+                break
+        return answer
 
     def patch(self, kind, name, namespace=None, body=None, how="merge", subresource=None, query=None, **kwargs):
         """`how` is one of PATCHES; `apply` wants a fieldManager in `query`."""
@@ -412,14 +421,17 @@ class Cluster:
 
     def written(self, file, users, current, server=None, ca=None, namespace="default"):
         path = self.folder / file
-        path.write_text(json.dumps({
+        # Exchanged as a whole: somebody who was started with it may be reading it.
+        part = self.folder / f".{os.urandom(4).hex()}.part"
+        part.write_text(json.dumps({
             "apiVersion": "v1", "kind": "Config", "current-context": current,
             "clusters": [{"name": "cluster", "cluster": {"server": server or self.server,
                                                          "certificate-authority": str(ca or self.ca)}}],
             "users": [{"name": name, "user": user} for name, user in users.items()],
             "contexts": [{"name": name, "context": {"cluster": "cluster", "user": name, "namespace": namespace}}
                          for name in users]}))
-        path.chmod(0o600)
+        part.chmod(0o600)
+        part.rename(path)
         return path
 
     def uid(self):

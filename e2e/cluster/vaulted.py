@@ -10,7 +10,7 @@ import subprocess
 import uuid
 
 from applications import DOOR
-from installed import bound, install
+from installed import Who, bound, granted, install
 from stage import PATIENCE, at, leaks, until
 
 SYSTEM = "regent-system"
@@ -36,6 +36,7 @@ class Place:
             # As Argo CD's own manifests have it.
             if cluster.get("ClusterRoleBinding", "argocd-application-controller").status == 404:
                 cluster.kubectl("create", "clusterrolebinding", "argocd-application-controller", "--clusterrole=cluster-admin", f"--user={DOOR}")
+            granted(cluster, Who(DOOR, "admin", {"Impersonate-User": DOOR}), ("Secret",))
 
     # --- regent
 

@@ -14,7 +14,8 @@ from pathlib import Path
 CANARY = "REGENT-CANARY"
 TOKEN = f"{CANARY}-token-7f3a"
 USER, PASSWORD = "jane", f"{CANARY}-password-91c4"
-PATIENCE = 30
+PATIENCE = 90
+GIVEN = set()  # ports that were given away and may not be taken yet
 
 
 def until(what, happens, seconds=PATIENCE):
@@ -31,7 +32,9 @@ def free_port():
         port = random.randrange(10000, 30000)
         with contextlib.suppress(OSError), socket.socket() as probe:
             probe.bind(("127.0.0.1", port))
-            return port
+            if port not in GIVEN:
+                GIVEN.add(port)
+                return port
 
 
 def answers_on(port):

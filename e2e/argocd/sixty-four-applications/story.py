@@ -1,7 +1,7 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from stage import CANARY, Sealed, comparable, full, leaks, secret, stub
+from stage import CANARY, PATIENCE, Sealed, comparable, full, leaks, secret, stub
 
 COUNT = 64
 
@@ -22,7 +22,7 @@ def story(stage):
 
     def answered(number, future):
         """Whether it got values; anything but its own Secret or its stub is an error."""
-        answer = future.result(60)
+        answer = future.result(3 * PATIENCE)
         assert "error" not in answer, answer["error"]
         got = [comparable(manifest) for manifest in answer["manifests"]]
         full_one, stub_one = comparable(full("db", values(number), f"n{number}")), comparable(stub("db", f"n{number}"))
@@ -44,7 +44,7 @@ def story(stage):
     with ThreadPoolExecutor(COUNT) as pool:
         asking = [pool.submit(keep_asking, number) for number in range(COUNT)]
         try:
-            assert first.wait(60), "nobody was on his way"
+            assert first.wait(3 * PATIENCE), "nobody was on his way"
             stage.vault_rules([(path, f"n{number}/db") for number, path in enumerate(files)])
         finally:
             taken.set()

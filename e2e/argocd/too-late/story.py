@@ -1,7 +1,7 @@
 import os
 import time
 
-from stage import CANARY, Between, Sealed, bootstrap, full, secret
+from stage import CANARY, Between, Sealed, bootstrap, comparable, full, secret, until
 
 VALUES = {"password": f"{CANARY}-too-late"}
 
@@ -18,4 +18,14 @@ def story(stage):
     between.close()
     regent.stop()
     stage.serve(stage.rule(), limits={"request": "2s"})
-    stage.render([full("db", VALUES)])
+    # On a busy machine an upload of this size may be late once more.
+    answer = until("an upload in time is answered", lambda: in_time(stage.answer()))
+    assert [comparable(manifest) for manifest in answer["manifests"]] == [comparable(full("db", VALUES))], "other manifests"
+
+
+def in_time(answer):
+    """Nothing where it was late; no other error is accepted."""
+    if "error" not in answer:
+        return answer
+    assert "regent[late]" in answer["error"], answer["error"]
+    return None

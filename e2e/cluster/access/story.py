@@ -263,5 +263,6 @@ def hangs(place):
         took = time.monotonic() - start
     finally:
         cluster.resume("kube-apiserver")
-    assert took < HANGS + 10, f"it took {took:.0f} s"
+    # One patience, not one for each question; the rest is for a machine that is busy.
+    assert took < 2 * HANGS, f"it took {took:.0f} s"
     cluster.ready()

@@ -13,8 +13,8 @@ SYNCS = [
 
 def story(stage):
     cluster = stage.cluster()
-    # What answers later than this is late.
-    argocd = ArgoCD(stage, cluster, "--repo-server-timeout-seconds", 3)
+    # What answers later than this is late: long enough for a busy machine, and waited out six times below.
+    argocd = ArgoCD(stage, cluster, "--repo-server-timeout-seconds", 10)
     door, prod = begin(stage, cluster, ["prod"])
     app = argocd.application("prod", prod.root, policy=AUTOMATED, namespace="prod", cascade=True)
     app.synced()

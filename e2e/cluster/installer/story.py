@@ -1,7 +1,7 @@
 import init
 from authority import Authority
 from init_place import Place, objects
-from installed import HANDOVERS
+from installed import HANDOVERS, INSTALLER, Who, granted
 from stage import Sealed, secret
 
 BOUND = ["--serviceaccount=platform:installer"]
@@ -14,13 +14,15 @@ def story(stage):
                        f"{prod.root}/db.yaml": Sealed(secret("db", {"password": "REGENT-CANARY-1"}, "prod"))})
     init.install(cluster)
     token = cluster.account("platform", "installer")
-    place = Place(stage, cluster, prod, token)
+    place, installer = Place(stage, cluster, prod, token), Who("installer", token)
     # Each of the three parts is needed, and each that is missing is told before anything is written.
     place.refused("forbidden", 1, ["regent-init"])
     cluster.kubectl("create", "clusterrolebinding", "regent-init", "--clusterrole=regent-init", *BOUND)
+    granted(cluster, installer, INSTALLER[0])
     place.refused("forbidden", 1, ["regent-init", "configmaps"])
     for namespace in ("kube-system", "regent-system"):
         cluster.kubectl("create", "rolebinding", "regent-init", "--role=regent-init", f"--namespace={namespace}", *BOUND)
+    granted(cluster, installer, *INSTALLER)
     place.done("--dry-run")
     place.done()
     made = objects(cluster)

@@ -1,7 +1,7 @@
 import base64
 import time
 
-from installed import Who, authority, bound, flat, install, of_authority, one_connection, root, verdict
+from installed import Who, authority, bound, flat, granted, install, of_authority, one_connection, root, verdict
 from stage import CANARY, until
 
 NAME, OTHER = "prod", "prod-1"
@@ -26,9 +26,17 @@ def story(stage):
     others = {name: Who(name, cluster.account(*account)) for name, account in OTHERS.items()}
     others["admin"] = Who("admin", cluster.tokens["admin"])
     others["break-glass"] = Who("break-glass", cluster.tokens["breakglass"])
+    for who in doors.values():
+        granted(cluster, who, ("Secret",))
     for name in (NAME, OTHER):
-        root(cluster, authority(name, "git1"))
         cluster.apply(of_authority(name), manager="regent")
+
+        def tried(name=name):
+            return cluster.create(secret("db", "git", name), query={"dryRun": "All"}).status
+        # Without its Authority nobody may, so it can be seen when the lock is in force, and when it knows its Authority.
+        until(f"the lock of {name} is in force", lambda: tried() == 422)
+        root(cluster, authority(name, "git1"))
+        until(f"the lock of {name} knows its Authority", lambda: tried() == 201)
     with one_connection(cluster):
         lock = Lock(cluster, doors, others)
         lock.under_git()
@@ -85,12 +93,19 @@ class Lock:
     def binds(self):
         """How long an old value could still be written after the Authority moved. A fact about the API server, so it is told."""
         self.there(secret("db", "git"))
-        asks, start = self.doors["the controller"].asks(), time.monotonic()
+        start = time.monotonic()
         handover = Who("handover", self.cluster.token("regent-system", f"regent-handover-{NAME}"))
         self.cluster.apply_one(authority(NAME, "vault1"), manager="regent", force=True, **handover.asks()).ok()
-        dry = {"dryRun": "All"}
-        until("the lock is in force", lambda: self.cluster.delete("Secret", "db", "app", query=dry, **asks).status == 403)
+        self.bites()
         print(f"  the lock bound {time.monotonic() - start:.2f} s after the Authority said vault", flush=True)
+
+    def tried(self):
+        """What a door is told that deletes the live Secret; nothing is deleted."""
+        return self.cluster.delete("Secret", "db", "app", query={"dryRun": "All"}, **self.doors["the controller"].asks())
+
+    def bites(self):
+        """While an Authority is exchanged nobody may write, so `there` comes after this."""
+        until("the lock is in force", lambda: self.tried().status == 403)
 
     def under_vault(self):
         other = secret("db", "vault")
@@ -255,18 +270,19 @@ class Lock:
     def lifted(self):
         """After a rebootstrap Git writes again."""
         root(self.cluster, authority(NAME, "git2"))
-        asks = self.doors["the controller"].asks()
-        self.there(secret("db", "vault"))
         start = time.monotonic()
-        until("the lock is open", lambda: verdict(self.cluster.apply_one(secret("db", "git"), force=True, **asks)) == "done")
+        until("the lock is open", lambda: self.tried().status == 200)
         print(f"  the lock opened {time.monotonic() - start:.2f} s after epoch 2 began", flush=True)
+        self.there(secret("db", "vault"))
+        asks = self.doors["the controller"].asks()
+        self.judge("Git rules again", self.cluster.apply_one(secret("db", "git"), force=True, **asks), "done")
 
     def without_its_authority(self):
         """Closed for everybody, but only for Secrets that bear its label; back with the Authority."""
         root(self.cluster, authority(NAME, "vault1"))
         asks = self.doors["the controller"].asks()
+        self.bites()
         self.there(secret("db", "git"))
-        until("the lock is in force", lambda: self.merge({"data": None}, asks).status == 403)
         self.cluster.delete("Authority", NAME, user="breakglass").ok()
         until("the Authority is missed", lambda: self.merge({"metadata": {"labels": {"a": "b"}}}, asks).status == 422)
         self.closed_but_only_here("the Authority is gone")
@@ -299,10 +315,9 @@ class Lock:
 
     def without_its_crd(self):
         crd, name = "CustomResourceDefinition", "authorities.regent.dev"
-        asks = self.doors["the controller"].asks()
         root(self.cluster, authority(NAME, "vault1"))
+        self.bites()
         self.there(secret("db", "git"))
-        until("the lock is in force", lambda: self.merge({"data": None}, asks).status == 403)
         self.cluster.delete("Secret", "theirs", "app")
 
         self.served(False)
@@ -315,7 +330,7 @@ class Lock:
         self.closed_but_only_here("`served: false`, started anew")
         self.served(True)
         until("the lock knows its Authority", lambda: self.merge({"metadata": {"labels": {"a": "d"}}}, self.others["operator"].asks()).status == 200)
-        self.judge("served again", self.merge({"data": {"password": "eA=="}}, asks), "locked")
+        self.judge("served again", self.merge({"data": {"password": "eA=="}}, self.doors["the controller"].asks()), "locked")
 
         self.cluster.delete(crd, name, user="breakglass").ok()
         until("the CRD is gone", lambda: self.cluster.get(crd, name).status == 404)

@@ -9,7 +9,7 @@ import init
 import said
 from applications import AUTOMATED, NAMESPACE, REFRESH, ArgoCD
 from held import Held
-from stage import Sealed, config_map, secret, until
+from stage import PATIENCE, Sealed, config_map, pause, secret, until
 
 READER = ("ClusterRoleBinding", "regent-reader-prod")
 
@@ -73,11 +73,18 @@ def by_init(place):
 def by_refresh(place):
     """The same again, by rights that the front door lost for a while."""
     cluster = place.cluster
+    reader = init.reader_token(cluster)
+
+    def reads():
+        return cluster.get("Authority", "prod", user=reader).status
     binding = cluster.get(*READER).ok()
     cluster.delete(*READER).ok()
+    # What Argo CD caches before that would hide the loss.
+    until("the right is lost", lambda: reads() == 403)
     place.fails("P1")
     cluster.create({**binding, "metadata": {key: value for key, value in binding["metadata"].items()
                                             if key in ("name", "labels", "annotations")}}).ok()
+    until("the right is back", lambda: reads() == 200)
     place.app.refresh()
     assert "(cached)" in place.app.conditions()["ComparisonError"], "it healed by itself: this story cannot fail"
     done = place.refresh()
@@ -97,7 +104,7 @@ def beside(place, *more):
 
 
 def ended(child, code=0):
-    out, err = child.communicate(timeout=90)
+    out, err = child.communicate(timeout=3 * PATIENCE)
     assert child.returncode == code, (out, err)
     return err
 
@@ -146,7 +153,7 @@ def lost(place):
     app, cluster = place.app, place.cluster
     app.synced()
     controller = cluster.running["application-controller"]
-    controller.send_signal(signal.SIGSTOP)
+    pause(controller)
     try:
         child = beside(place, "prod")
 

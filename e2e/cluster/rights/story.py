@@ -1,7 +1,8 @@
 import copy
 import json
 
-from installed import HANDOVERS, authority, bound, install, of_authority, one_connection, people, refused_by, root, verdict, witness
+from installed import (HANDOVERS, Who, authority, bound, granted, install, of_authority, one_connection, people, refused_by, root,
+                       verdict, witness)
 from stage import KINDS, at
 
 NAME, OTHER = "prod", "prod-1"
@@ -203,6 +204,7 @@ def installs(cluster, installer):
 def hands_over(cluster, token):
     asks = {"user": token}
     applied = {"manager": "regent", "force": True, **asks}
+    granted(cluster, Who(HANDOVER, token), ("Authority", NAME), ("ConfigMap", f"regent-authority-{NAME}-1", "kube-system"))
     # A POST has no name that RBAC could look at.
     assert by_rbac(cluster.create(witness(f"regent-authority-{NAME}-1"), **asks))
     cluster.apply_one(witness(f"regent-authority-{NAME}-1"), **applied).ok()
@@ -223,6 +225,7 @@ def verifies(cluster, token):
     cluster.delete("ConfigMap", f"regent-authority-{NAME}-1", "kube-system", user="breakglass").ok()
     cluster.delete("Authority", NAME, user="breakglass").ok()
     applied = {"manager": "regent", "force": True, "user": token}
+    granted(cluster, Who(VERIFY, token), ("Authority", NAME), ("ConfigMap", f"regent-authority-{NAME}-1", "kube-system"))
     assert cluster.apply_one(witness(f"regent-authority-{NAME}-1"), **applied).status == 201
     assert cluster.apply_one(authority(NAME, "vault1"), **applied).status == 201
     asks = {"subresource": "status", "user": token}
@@ -252,6 +255,7 @@ def breaks_glass(cluster, group):
     assert verdict(cluster.patch("Authority", NAME, None, {"spec": {"prefix": "elsewhere"}}, **asks)) == "done"
     # The handover of epoch 2 has its witness's name now, and reads those of the epochs beside it.
     token = cluster.token("regent-system", f"regent-handover-{NAME}")
+    granted(cluster, Who(HANDOVER, token), ("ConfigMap", f"regent-authority-{NAME}-3", "kube-system"))
     for epoch in (1, 3):
         assert by_rbac(cluster.apply_one(witness(f"regent-authority-{NAME}-{epoch}"), user=token)), epoch
         assert cluster.get("ConfigMap", f"regent-authority-{NAME}-{epoch}", "kube-system", user=token).status == 404, epoch

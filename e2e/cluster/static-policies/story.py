@@ -2,7 +2,7 @@ import json
 import shutil
 
 from installed import MANIFESTS, authority, bound, install, of_authority, people, refused_by, root, verdict
-from stage import until
+from stage import PATIENCE, until
 
 NAME = "prod"
 POLICY, BINDING = "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"
@@ -26,7 +26,7 @@ def story(stage):
     (files / "regent.yaml").write_text("nothing: of this\n")
     cluster.stop_apiserver()
     cluster.start_apiserver(wait=False)
-    assert cluster.running["kube-apiserver"].wait(30) != 0
+    assert cluster.running["kube-apiserver"].wait(2 * PATIENCE) != 0
     del cluster.running["kube-apiserver"]
 
 

@@ -4,7 +4,7 @@ one that breaks a rule is told, and a server that went away is told once and fou
 import shutil
 import urllib.request
 
-from stage import CANARY, TOKEN, Stage, free_port, run, until
+from stage import CANARY, PATIENCE, TOKEN, Stage, free_port, run, until
 
 
 def story(stage: Stage):
@@ -33,7 +33,7 @@ watch:
     stage.serve(config, port)
 
     def metrics():
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE) as answer:
             return answer.read().decode()
 
     def looked_at(commit):
@@ -43,16 +43,17 @@ watch:
     until("the first commit was looked at", lambda: looked_at(first))
     secret = "apiVersion: v1\nkind: Secret\nmetadata: { name: db, namespace: app }\nstringData: { password: " + CANARY + " }\n"
     second = stage.commit("prod/db.yaml", secret)
-    until("the next commit was looked at", lambda: looked_at(second), 60)
-    assert 'regent_watch_findings{authority="prod",severity="error"} 1' in metrics(), metrics()
+    until("the next commit was looked at", lambda: looked_at(second), 2 * PATIENCE)
+    # The commit is told a moment before its findings.
+    until("what it breaks is counted", lambda: 'regent_watch_findings{authority="prod",severity="error"} 1' in metrics())
 
     # Gone, told once, and back.
     away = stage.repository.with_suffix(".away")
     stage.repository.rename(away)
     failures = 'regent_watch_failures_total{authority="prod"} 1'
-    until("it was told that the repository is gone", lambda: failures in metrics(), 60)
+    until("it was told that the repository is gone", lambda: failures in metrics(), 2 * PATIENCE)
     away.rename(stage.repository)
     stage.git("rm", "--quiet", "prod/db.yaml")
     third = stage.commit("prod/note.txt", "nothing\n")
-    until("it was found again", lambda: looked_at(third), 60)
+    until("it was found again", lambda: looked_at(third), 2 * PATIENCE)
     assert failures in metrics(), metrics()
