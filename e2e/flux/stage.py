@@ -7,7 +7,8 @@ import subprocess
 from argocd.stage import answers_on  # noqa: F401
 from cluster import stage as base
 from cluster.stage import (CANARY, GUARDS, KINDS, PATIENCE, STUB, TOP, Cluster, House, Key, Link, Repo, Sealed,  # noqa: F401
-                           asked, at, bootstrap, config_map, free_port, full, leaks, plain, secret, stub, until)
+                           asked, at, bootstrap, config_map, free_port, full, leaks, pause, plain, secret, stub,
+                           until)
 
 
 class Stage(base.Stage):
