@@ -328,6 +328,7 @@ impl Follower {
     async fn look(&mut self) -> Result<(), Failure> {
         let loaded = self.shared.current.get()?;
         let cluster = self.shared.cluster(&loaded).await?;
+        let _begun = self.begin(&loaded);
         // Asked at one time; what the witnesses say is acted on first.
         let reading = self.shared.witnesses.read(loaded.store(), &self.application.authority, None);
         let (observed, kustomization) = tokio::join!(reading, self.kustomization(&cluster));
@@ -352,6 +353,29 @@ impl Follower {
         let is_newest = newest == Newest::Known && built == Some(&wanted);
         let readiness = Readiness::Ready(format!("built from {}", built.map(Source::revision).unwrap_or_default()));
         self.publish(&loaded, &cluster, &readiness, is_newest).await
+    }
+
+    /// Begins to read the newest commit of a repository on this machine while others are asked: whoever builds from it finds it begun, and
+    /// what went wrong with it is told then. Only where Git ruled at the last look: stubs wait for no repository. Dropped, what
+    /// was read and is not built from is gone.
+    fn begin(&self, loaded: &Arc<Loaded>) -> Option<JoinHandle<Option<Arc<OnceCell<Tree>>>>> {
+        let Some(Seen { source, holder: Holder::Git { .. }, .. }) = &self.built else { return None };
+        let Source::Commit { place, commit: last } = source else { return None };
+        let Location::Folder(_) = place.repo else { return None };
+        if self.artifact.voucher != Voucher::Nobody {
+            return None;
+        }
+        let (shared, loaded, before) = (Arc::clone(&self.shared), Arc::clone(loaded), self.before(source));
+        let (place, last) = (place.clone(), last.clone());
+        Some(tokio::spawn(async move {
+            let asked = place.clone();
+            let said = tokio::task::spawn_blocking(move || git::commit(&git::Place::followed(&asked), &asked.revision));
+            let commit = said.await.ok()?.ok().filter(|commit| *commit != last)?;
+            let source = Source::Commit { place, commit };
+            let tree = shared.tree(&source);
+            let is_read = tree.get_or_try_init(|| fetch(&loaded, &source, &[], before)).await.is_ok();
+            is_read.then_some(tree)
+        }))
     }
 
     /// The revision to build from: the newest. The stubs of a handover wait for nobody, neither for Git nor for a signer, so the
