@@ -25,8 +25,9 @@ use failure::Failure;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-/// Every freed buffer is wiped: parsers and serializers make copies that no type of ours sees. Below it is mimalloc, because documents are
-/// trees of small pieces that one thread makes and another one frees, which costs more with the C library's own than all else.
+/// Every freed buffer is wiped: parsers and serializers make copies that no type of ours sees. Below it is mimalloc:
+/// documents are trees of small pieces, which one thread makes and another one frees, and that is dear with the C
+/// library's own.
 #[global_allocator]
 static ALLOCATOR: zeroizing_alloc::ZeroAlloc<mimalloc::MiMalloc> = zeroizing_alloc::ZeroAlloc(mimalloc::MiMalloc);
 

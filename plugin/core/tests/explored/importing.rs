@@ -6,7 +6,7 @@
 
 use crate::settling::world::{Seen, Witnesses};
 use crate::world::{self as mirrored, Copy, Says};
-use crate::{explored, found, in_words, say};
+use crate::{each_is_needed, explored};
 use regent_core::authority::Place;
 use regent_core::bootstrap::Bootstrap;
 use regent_core::evidence::{ListedClass, ListedDocument, Reading};
@@ -476,15 +476,5 @@ fn every_rule_of_an_import_is_needed() {
     for (invariant, _) in INVARIANTS {
         assert!(REMOVED.iter().any(|(_, falls)| *falls == invariant), "nothing shows `{invariant}` broken");
     }
-    let mut not_needed = Vec::new();
-    for (rule, invariant) in REMOVED {
-        match found(Importing { removed: Some(rule), reached: Vec::new() }, invariant, DEPTH + 1) {
-            Some((_, steps)) => {
-                let (count, steps) = (steps.len(), in_words(&steps));
-                say(&format!("without {rule:?} falls `{invariant}`: steps: {count}, {steps}"));
-            }
-            None => not_needed.push((rule, invariant)),
-        }
-    }
-    assert_eq!(not_needed, [], "nothing falls without these");
+    each_is_needed(REMOVED, |rule| Importing { removed: Some(rule), reached: Vec::new() }, DEPTH + 1);
 }

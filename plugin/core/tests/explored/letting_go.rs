@@ -14,7 +14,7 @@ use regent_core::rules::{Delivery, FluxApplication, FluxArtifact, FluxSource, Vo
 use regent_core::settle::Quiet;
 use stateright::{Model, Property};
 
-use crate::{explored, found, in_words, say};
+use crate::{each_is_needed, explored};
 
 const UNDONE: &str = "no rotated value is undone by Flux";
 const SETTLED: &str = "once settled, no build holds an old value";
@@ -381,15 +381,5 @@ const REMOVED: [(Rule, &str); 4] =
 
 #[test]
 fn every_rule_of_letting_go_is_needed() {
-    let mut not_needed = Vec::new();
-    for (rule, invariant) in REMOVED {
-        match found(LettingGo { removed: Some(rule), reached: Vec::new() }, invariant, DEPTH) {
-            Some((_, steps)) => {
-                let (count, steps) = (steps.len(), in_words(&steps));
-                say(&format!("without {rule:?} falls `{invariant}`: steps: {count}, {steps}"));
-            }
-            None => not_needed.push((rule, invariant)),
-        }
-    }
-    assert_eq!(not_needed, [], "nothing falls without these");
+    each_is_needed(REMOVED, |rule| LettingGo { removed: Some(rule), reached: Vec::new() }, DEPTH);
 }

@@ -272,6 +272,26 @@ where
     checker.assert_properties();
 }
 
+/// Takes one rule after another away, and expects that the invariant beside it falls.
+fn each_is_needed<R, M>(removed: impl IntoIterator<Item = (R, &'static str)>, without: impl Fn(R) -> M, depth: usize)
+where
+    R: Clone + Debug,
+    M: Model<State: Clone + Debug + Hash + PartialEq + Send + Sync> + Send + Sync + 'static,
+    M::Action: Clone + Debug + PartialEq + Send + Sync,
+{
+    let mut not_needed = Vec::new();
+    for (rule, invariant) in removed {
+        match found(without(rule.clone()), invariant, depth) {
+            Some((_, steps)) => {
+                let (count, steps) = (steps.len(), in_words(&steps));
+                say(&format!("without {rule:?} falls `{invariant}`: steps: {count}, {steps}"));
+            }
+            None => not_needed.push(format!("{rule:?}: {invariant}")),
+        }
+    }
+    assert!(not_needed.is_empty(), "nothing falls without these: {not_needed:?}");
+}
+
 /// Prints, also where a test passes: unlike `println`, this is not captured.
 fn say(line: &str) {
     std::io::stdout().write_all(format!("{line}\n").as_bytes()).unwrap();

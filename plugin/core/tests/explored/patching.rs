@@ -14,7 +14,7 @@ use regent_core::settle::Quiet;
 use stateright::{Model, Property};
 
 use super::letting_go::{Said, Stage, application, as_it_says};
-use crate::{explored, found, in_words, say};
+use crate::{each_is_needed, explored};
 
 const UNDONE: &str = "no rotated value is undone by Flux without artifacts";
 const SETTLED: &str = "once settled, no build of it holds an old value";
@@ -324,15 +324,5 @@ const REMOVED: [(Rule, &str); 5] = [
 
 #[test]
 fn every_rule_of_patching_is_needed() {
-    let mut not_needed = Vec::new();
-    for (rule, invariant) in REMOVED {
-        match found(Patching { removed: Some(rule), reached: Vec::new() }, invariant, DEPTH) {
-            Some((_, steps)) => {
-                let (count, steps) = (steps.len(), in_words(&steps));
-                say(&format!("without {rule:?} falls `{invariant}`: steps: {count}, {steps}"));
-            }
-            None => not_needed.push((rule, invariant)),
-        }
-    }
-    assert_eq!(not_needed, [], "nothing falls without these");
+    each_is_needed(REMOVED, |rule| Patching { removed: Some(rule), reached: Vec::new() }, DEPTH);
 }

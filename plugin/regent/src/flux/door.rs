@@ -355,9 +355,9 @@ impl Follower {
         self.publish(&loaded, &cluster, &readiness, is_newest).await
     }
 
-    /// Begins to read the newest commit of a repository on this machine while others are asked: whoever builds from it finds it begun, and
-    /// what went wrong with it is told then. Only where Git ruled at the last look: stubs wait for no repository. Dropped, what
-    /// was read and is not built from is gone.
+    /// Begins to read the newest commit of a repository on this machine while others are asked: whoever builds from it
+    /// finds it begun, and what went wrong with it is told then. Only where Git ruled at the last look: stubs wait for
+    /// no repository. What was read goes with what is returned, unless it is built from.
     fn begin(&self, loaded: &Arc<Loaded>) -> Option<JoinHandle<Option<Arc<OnceCell<Tree>>>>> {
         let Some(Seen { source, holder: Holder::Git { .. }, .. }) = &self.built else { return None };
         let Source::Commit { place, commit: last } = source else { return None };
